@@ -1,0 +1,704 @@
+/* Glue between Perl and the Rust core: Perl's own rules for handles, arguments and callbacks.
+ *
+ * A handle is a blessed scalar with ext magic of our vtable, which nothing forged, foreign or cloned
+ * by a serializer has. Arguments may run the user's code, which may die or destroy the handle, so a
+ * method takes the handle's magic first, pins the referent where code may run, converts numbers,
+ * then strings, looks at the handle again, and makes one call into Rust with no Perl in between.
+ */
+#define PERL_NO_GET_CONTEXT
+#include "EXTERN.h"
+#include "perl.h"
+#include "XSUB.h"
+
+#include "../../../rust/include/data_log_shared.h"
+
+#define CLASS "Data::Log::Shared"
+
+/* mg_private */
+#define DESTROYED 1
+#define PATH_IS_UTF8 2
+
+static int free_handle(pTHX_ SV *sv, MAGIC *mg) {
+    PERL_UNUSED_ARG(sv);
+    dls_free((dls_log *)mg->mg_ptr);
+    mg->mg_ptr = NULL;
+    return 0;
+}
+
+#ifdef USE_ITHREADS
+static int clone_handle(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
+    PERL_UNUSED_ARG(params);
+    mg->mg_ptr = (char *)dls_clone((const dls_log *)mg->mg_ptr);
+    if (!mg->mg_ptr)
+        mg->mg_private |= DESTROYED;
+    return 0;
+}
+#else
+#define clone_handle NULL
+#endif
+
+static const MGVTBL handle_vtable = {NULL, NULL, NULL, NULL, free_handle, NULL, clone_handle, NULL};
+
+#define LOG(mg) ((dls_log *)(mg)->mg_ptr)
+
+PERL_STATIC_INLINE MAGIC *find_handle(const SV *self) {
+    if (SvROK(self) && SvTYPE(SvRV(self)) >= SVt_PVMG) {
+        MAGIC *mg = SvMAGIC(SvRV(self));
+        for (; mg; mg = mg->mg_moremagic)
+            if (mg->mg_virtual == &handle_vtable)
+                return mg;
+    }
+    return NULL;
+}
+
+static void croak_unless_live(pTHX_ const MAGIC *mg, const char *method) {
+    if (!mg || mg->mg_private & DESTROYED)
+        Perl_croak(aTHX_ CLASS "->%s: not a live " CLASS " object", method);
+}
+
+PERL_STATIC_INLINE MAGIC *live_handle(pTHX_ const SV *self, const char *method) {
+    MAGIC *mg = find_handle(self);
+    if (UNLIKELY(!mg || mg->mg_private & DESTROYED))
+        croak_unless_live(aTHX_ mg, method);
+    return mg;
+}
+
+/* Keeps the handle alive until the current statement ends, whatever the user's code does to it. */
+static void pin(pTHX_ const SV *self) {
+    sv_2mortal(SvREFCNT_inc_simple_NN(SvRV(self)));
+}
+
+static void croak_error(pTHX_ const char *method, dls_error *error) {
+    SV *text = sv_2mortal(newSVpvf(CLASS "->%s: ", method));
+    const int number = dls_error_errno(error);
+    sv_catpvn(text, (const char *)dls_error_message(error), dls_error_length(error));
+    dls_error_free(error);
+    if (number)
+        SETERRNO(number, number);
+    croak_sv(text);
+}
+
+/* The argument's value with its magic fetched once. */
+static SV *fetched(pTHX_ SV *arg) {
+    SV *value;
+    if (!SvGMAGICAL(arg))
+        return arg;
+    value = sv_newmortal();
+    sv_setsv_flags(value, arg, SV_GMAGIC);
+    return value;
+}
+
+static NV number_of(pTHX_ SV *arg, const char *method, const char *name) {
+    SV *value = fetched(aTHX_ arg);
+    NV number;
+    if (SvROK(value) ? SvAMAGIC(value) : looks_like_number(value)) {
+        number = SvNV_nomg(value);
+        if (!Perl_isnan(number))
+            return number;
+    }
+    if (!SvOK(value))
+        Perl_croak(aTHX_ CLASS "->%s: %s undef is not a number", method, name);
+    Perl_croak(aTHX_ CLASS "->%s: %s \"%" SVf "\" is not a number", method, name, SVfARG(value));
+}
+
+/* A whole number, or UINT64_MAX for what is none: no offset and no count is that large. */
+static uint64_t whole_number_of(pTHX_ SV *arg, const char *method, const char *name) {
+    NV number;
+    if (LIKELY(SvIOK(arg) && !SvGMAGICAL(arg) && (SvIsUV(arg) || SvIVX(arg) >= 0)))
+        return SvUVX(arg);
+    number = number_of(aTHX_ arg, method, name);
+    if (number < 0 || number >= 18446744073709551616.0 || number != Perl_floor(number))
+        return UINT64_MAX;
+    return (uint64_t)number;
+}
+
+static bool is_given(pTHX_ SV *arg) {
+    if (!arg)
+        return FALSE;
+    SvGETMAGIC(arg);
+    return SvOK(arg);
+}
+
+static uint64_t patience_of(pTHX_ SV *arg, const char *method) {
+    NV number;
+    if (!arg)
+        return DLS_DEFAULT_PATIENCE;
+    arg = fetched(aTHX_ arg);
+    if (!SvOK(arg))
+        return DLS_DEFAULT_PATIENCE;
+    number = number_of(aTHX_ arg, method, "patience");
+    if (number <= 0)
+        return 0;
+    return number >= 1e18 ? (uint64_t)1000000000000000000 : (uint64_t)number;
+}
+
+static int descriptor_of(pTHX_ SV *arg, const char *method) {
+    const NV number = number_of(aTHX_ arg, method, "file descriptor");
+    if (number < 0 || number > PERL_INT_MAX || number != Perl_floor(number))
+        Perl_croak(aTHX_ CLASS "->%s: %" NVgf " is no file descriptor", method, number);
+    return (int)number;
+}
+
+/* The string of an argument that is more than a plain string; runs the user's code. Undef is empty. */
+static const char *string_of(pTHX_ SV *arg, STRLEN *len, bool *utf8) {
+    SV *value = sv_newmortal();
+    const char *string;
+    sv_setsv_flags(value, arg, SV_GMAGIC);
+    if (!SvOK(value)) {
+        *len = 0;
+        return "";
+    }
+    string = SvPV_nomg(value, *len);
+    *utf8 = cBOOL(SvUTF8(value));
+    return string;
+}
+
+#define IS_PLAIN_STRING(sv) (SvPOK(sv) && !SvGMAGICAL(sv))
+
+static SV *wrap(pTHX_ HV *stash, dls_log *log, U16 flags) {
+    SV *referent = newSV_type(SVt_PVMG);
+    SV *self = sv_2mortal(newRV_noinc(referent));
+    MAGIC *mg = sv_magicext(referent, NULL, PERL_MAGIC_ext, &handle_vtable, (const char *)log, 0);
+    mg->mg_flags |= MGf_DUP;
+    mg->mg_private = flags;
+    return sv_bless(self, stash);
+}
+
+static HV *class_of(pTHX_ SV *class) {
+    return sv_isobject(class) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
+}
+
+static void set_payload(pTHX_ SV *sv, const dls_payload *payload) {
+    sv_setpvn(sv, (const char *)payload->data, payload->len);
+    /* The bytes are another process's; Perl reads beyond malformed ones. */
+    if (payload->utf8 && is_utf8_string((const U8 *)SvPVX(sv), SvCUR(sv)))
+        SvUTF8_on(sv);
+    else
+        SvUTF8_off(sv);
+}
+
+static bool is_reusable(const SV *sv) {
+    return SvREFCNT(sv) == 1 && !SvTHINKFIRST(sv) && !SvMAGICAL(sv) && !SvOBJECT(sv)
+        && SvTYPE(sv) <= SVt_PVMG;
+}
+
+/* @_ for a callback: made anew as far as the last call kept or changed something of it. */
+static void set_arguments(pTHX_ const dls_payload *payload) {
+    AV *args = GvAV(PL_defgv);
+    SV **slot;
+    if (!args || SvREFCNT(args) != 1 || SvMAGICAL(args) || !AvREAL(args) || AvFILLp(args) != 1
+        || !AvARRAY(args)[0] || !AvARRAY(args)[1]) {
+        SvREFCNT_dec(args);
+        args = GvAV(PL_defgv) = newAV();
+        av_push(args, newSV(0));
+        av_push(args, newSV(0));
+    }
+    slot = AvARRAY(args);
+    if (!is_reusable(slot[0])) {
+        SvREFCNT_dec_NN(slot[0]);
+        slot[0] = newSV(0);
+    }
+    if (!is_reusable(slot[1])) {
+        SvREFCNT_dec_NN(slot[1]);
+        slot[1] = newSV(0);
+    }
+    set_payload(aTHX_ slot[0], payload);
+    sv_setuv(slot[1], payload->offset);
+}
+
+static uint64_t each_by_multicall(pTHX_ MAGIC *mg, CV *code, uint64_t at, uint64_t patience) {
+    dSP;
+    dMULTICALL;
+    U8 gimme = G_VOID;
+    dls_payload payload;
+    I32 scope;
+
+    ENTER;
+    SAVEGENERICSV(GvAV(PL_defgv));
+    GvAV(PL_defgv) = NULL;
+    PUSH_MULTICALL(code);
+    scope = PL_savestack_ix;
+    while (dls_next(LOG(mg), at, patience, &payload) == DLS_STATUS_OK) {
+        set_arguments(aTHX_ &payload);
+        MULTICALL;
+        LEAVE_SCOPE(scope);
+        FREETMPS;
+        at = payload.next;
+        if (mg->mg_private & DESTROYED)
+            break;
+    }
+    POP_MULTICALL;
+    LEAVE;
+    return at;
+}
+
+static uint64_t each_by_call(pTHX_ MAGIC *mg, CV *code, uint64_t at, uint64_t patience) {
+    dSP;
+    dls_payload payload;
+
+    PUSHSTACKi(PERLSI_MULTICALL);
+    while (dls_next(LOG(mg), at, patience, &payload) == DLS_STATUS_OK) {
+        SV *data;
+        ENTER;
+        SAVETMPS;
+        data = sv_newmortal();
+        set_payload(aTHX_ data, &payload);
+        PUSHMARK(SP);
+        EXTEND(SP, 2);
+        PUSHs(data);
+        mPUSHu(payload.offset);
+        PUTBACK;
+        call_sv((SV *)code, G_VOID | G_DISCARD);
+        SPAGAIN;
+        FREETMPS;
+        LEAVE;
+        at = payload.next;
+        if (mg->mg_private & DESTROYED)
+            break;
+    }
+    POPSTACK;
+    return at;
+}
+
+static CV *code_of(pTHX_ SV *callback) {
+    HV *stash;
+    GV *gv;
+    callback = fetched(aTHX_ callback);
+    if (!SvROK(callback) || (SvTYPE(SvRV(callback)) != SVt_PVCV && !SvAMAGIC(callback)))
+        Perl_croak(aTHX_ CLASS "->each_entry: callback is not a code reference");
+    return sv_2cv(callback, &stash, &gv, 0);
+}
+
+#define STORE(hash, key, value) (void)hv_stores(hash, key, newSVuv(value))
+
+MODULE = Data::Log::Shared  PACKAGE = Data::Log::Shared
+
+PROTOTYPES: DISABLE
+
+SV *
+new(SV *class, SV *path, SV *size, SV *mode = NULL, ...)
+  PREINIT:
+    dls_making making = {0, 0600, -1, -1};
+    dls_log *log = NULL;
+    dls_error *error = NULL;
+    dls_status status;
+    HV *stash;
+    STRLEN len = 0;
+    bool utf8 = FALSE;
+    const char *name = NULL;
+    I32 i;
+  CODE:
+    if (items > 4 && items % 2)
+        croak(CLASS "->new: odd number of options");
+    making.size = number_of(aTHX_ size, "new", "size");
+    if (is_given(aTHX_ mode))
+        making.mode = number_of(aTHX_ mode, "new", "mode");
+    for (i = 4; i < items; i += 2) {
+        const char *option = SvPV_nolen(ST(i));
+        const int8_t value = cBOOL(SvTRUE(ST(i + 1)));
+        if (strEQ(option, "sparse"))
+            making.sparse = value;
+        else if (strEQ(option, "checksum"))
+            making.checksum = value;
+        else
+            croak(CLASS "->new: unknown option \"%s\"", option);
+    }
+    stash = class_of(aTHX_ class);
+    path = fetched(aTHX_ path);
+    if (SvOK(path)) {
+        name = string_of(aTHX_ path, &len, &utf8);
+        status = dls_open((const uint8_t *)name, len, &making, &log, &error);
+    }
+    else {
+        status = dls_in_memory(NULL, 0, &making, &log, &error);
+    }
+    if (status != DLS_STATUS_OK)
+        croak_error(aTHX_ "new", error);
+    RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, utf8 ? PATH_IS_UTF8 : 0));
+  OUTPUT:
+    RETVAL
+
+SV *
+new_memfd(SV *class, SV *name, SV *size)
+  PREINIT:
+    dls_making making = {0, 0600, -1, -1};
+    dls_log *log = NULL;
+    dls_error *error = NULL;
+    HV *stash;
+    STRLEN len = 0;
+    bool utf8 = FALSE;
+    const char *string;
+  CODE:
+    making.size = number_of(aTHX_ size, "new_memfd", "size");
+    stash = class_of(aTHX_ class);
+    name = fetched(aTHX_ name);
+    string = SvOK(name) ? string_of(aTHX_ name, &len, &utf8) : CLASS;
+    if (!SvOK(name))
+        len = strlen(CLASS);
+    if (dls_in_memory((const uint8_t *)string, len, &making, &log, &error) != DLS_STATUS_OK)
+        croak_error(aTHX_ "new_memfd", error);
+    RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, 0));
+  OUTPUT:
+    RETVAL
+
+SV *
+new_from_fd(SV *class, SV *fd)
+  PREINIT:
+    dls_log *log = NULL;
+    dls_error *error = NULL;
+    HV *stash;
+    int descriptor;
+  CODE:
+    descriptor = descriptor_of(aTHX_ fd, "new_from_fd");
+    stash = class_of(aTHX_ class);
+    if (dls_from_fd(descriptor, &log, &error) != DLS_STATUS_OK)
+        croak_error(aTHX_ "new_from_fd", error);
+    RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, 0));
+  OUTPUT:
+    RETVAL
+
+void
+DESTROY(SV *self)
+  PREINIT:
+    MAGIC *mg;
+  CODE:
+    /* What a running method still needs goes with the referent. */
+    mg = find_handle(self);
+    if (mg)
+        mg->mg_private |= DESTROYED;
+
+UV
+append(SV *self, SV *data)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    const char *bytes;
+    STRLEN len;
+    bool utf8 = FALSE;
+    uint64_t offset;
+  CODE:
+    mg = live_handle(aTHX_ self, "append");
+    if (LIKELY(IS_PLAIN_STRING(data))) {
+        bytes = SvPVX_const(data);
+        len = SvCUR(data);
+        utf8 = cBOOL(SvUTF8(data));
+    }
+    else {
+        pin(aTHX_ self);
+        bytes = string_of(aTHX_ data, &len, &utf8);
+        croak_unless_live(aTHX_ mg, "append");
+    }
+    switch (dls_append(LOG(mg), (const uint8_t *)bytes, len, utf8, &offset, &error)) {
+    case DLS_STATUS_OK:
+        break;
+    case DLS_STATUS_ERROR:
+        croak_error(aTHX_ "append", error);
+    default:
+        XSRETURN_UNDEF;
+    }
+    RETVAL = offset;
+  OUTPUT:
+    RETVAL
+
+void
+read_entry(SV *self, SV *offset, SV *patience = NULL)
+  PREINIT:
+    dXSTARG;
+    MAGIC *mg;
+    dls_payload payload;
+    uint64_t at, patience_us;
+    SV *data;
+  PPCODE:
+    mg = live_handle(aTHX_ self, "read_entry");
+    if (UNLIKELY(!SvIOK(offset) || SvGMAGICAL(offset) || patience))
+        pin(aTHX_ self);
+    at = whole_number_of(aTHX_ offset, "read_entry", "offset");
+    patience_us = patience_of(aTHX_ patience, "read_entry");
+    croak_unless_live(aTHX_ mg, "read_entry");
+    if (dls_read(LOG(mg), at, patience_us, &payload) != DLS_STATUS_OK)
+        XSRETURN_EMPTY;
+    data = sv_newmortal();
+    set_payload(aTHX_ data, &payload);
+    sv_setuv_mg(TARG, payload.next);
+    EXTEND(SP, 2);
+    PUSHs(data);
+    PUSHs(TARG);
+
+UV
+each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)
+  PREINIT:
+    MAGIC *mg;
+    CV *code;
+    uint64_t at, patience_us;
+  CODE:
+    mg = live_handle(aTHX_ self, "each_entry");
+    pin(aTHX_ self);
+    from = from ? fetched(aTHX_ from) : NULL;
+    at = from && SvOK(from) ? whole_number_of(aTHX_ from, "each_entry", "offset") : UINT64_MAX;
+    patience_us = patience_of(aTHX_ patience, "each_entry");
+    code = code_of(aTHX_ callback);
+    sv_2mortal(SvREFCNT_inc_simple_NN((SV *)code));
+    croak_unless_live(aTHX_ mg, "each_entry");
+    if (!from || !SvOK(from))
+        at = dls_truncation(LOG(mg));
+    if (CvROOT(code) && !CvISXSUB(code) && !PERLDB_SUB)
+        RETVAL = each_by_multicall(aTHX_ mg, code, at, patience_us);
+    else
+        RETVAL = each_by_call(aTHX_ mg, code, at, patience_us);
+    croak_unless_live(aTHX_ mg, "each_entry");
+  OUTPUT:
+    RETVAL
+
+UV
+entry_count(SV *self)
+  ALIAS:
+    tail_offset = 1
+    data_size = 2
+    available = 3
+    truncation = 4
+  PREINIT:
+    static const char *const methods[] = {
+        "entry_count", "tail_offset", "data_size", "available", "truncation"
+    };
+    static uint64_t (*const functions[])(const dls_log *) = {
+        dls_entry_count, dls_tail_offset, dls_data_size, dls_available, dls_truncation
+    };
+    MAGIC *mg;
+  CODE:
+    mg = live_handle(aTHX_ self, methods[ix]);
+    RETVAL = functions[ix](LOG(mg));
+  OUTPUT:
+    RETVAL
+
+UV
+truncate(SV *self, SV *offset)
+  PREINIT:
+    MAGIC *mg;
+    NV number;
+  CODE:
+    mg = live_handle(aTHX_ self, "truncate");
+    pin(aTHX_ self);
+    number = number_of(aTHX_ offset, "truncate", "offset");
+    if (number < 0)
+        croak(CLASS "->truncate: offset %" NVgf " is negative", number);
+    croak_unless_live(aTHX_ mg, "truncate");
+    RETVAL = dls_truncate(LOG(mg), number >= 1e18 ? UINT64_MAX : (uint64_t)number);
+  OUTPUT:
+    RETVAL
+
+IV
+wait_for(SV *self, SV *expected, SV *seconds = NULL)
+  PREINIT:
+    MAGIC *mg;
+    uint64_t count, deadline;
+    dls_status status;
+    bool first = TRUE;
+  CODE:
+    mg = live_handle(aTHX_ self, "wait_for");
+    pin(aTHX_ self);
+    count = whole_number_of(aTHX_ expected, "wait_for", "count");
+    seconds = seconds ? fetched(aTHX_ seconds) : NULL;
+    deadline = seconds && SvOK(seconds)
+        ? dls_deadline(number_of(aTHX_ seconds, "wait_for", "timeout"))
+        : DLS_NO_DEADLINE;
+    do {
+        croak_unless_live(aTHX_ mg, "wait_for");
+        status = dls_wait(LOG(mg), count, deadline, first);
+        first = FALSE;
+        if (status == DLS_STATUS_AGAIN)
+            PERL_ASYNC_CHECK();
+    } while (status == DLS_STATUS_AGAIN);
+    RETVAL = status == DLS_STATUS_OK;
+  OUTPUT:
+    RETVAL
+
+void
+reset(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+  PPCODE:
+    mg = live_handle(aTHX_ self, "reset");
+    if (dls_reset(LOG(mg), &error) == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "reset", error);
+    XSRETURN_YES;
+
+void
+sync(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    dls_status status;
+    uint64_t end;
+  PPCODE:
+    mg = live_handle(aTHX_ self, "sync");
+    pin(aTHX_ self);
+    end = dls_tail_offset(LOG(mg));
+    while ((status = dls_sync(LOG(mg), end, &error)) == DLS_STATUS_AGAIN) {
+        PERL_ASYNC_CHECK();
+        croak_unless_live(aTHX_ mg, "sync");
+    }
+    if (status == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "sync", error);
+    XSRETURN_YES;
+
+void
+unlink(SV *self, SV *path = NULL)
+  PREINIT:
+    dls_error *error;
+    dls_status status;
+  PPCODE:
+    if (SvROK(self) || !path) {
+        MAGIC *mg = live_handle(aTHX_ self, "unlink");
+        status = dls_unlink(LOG(mg), &error);
+    }
+    else {
+        STRLEN len;
+        bool utf8;
+        const char *name = string_of(aTHX_ path, &len, &utf8);
+        status = dls_unlink_path((const uint8_t *)name, len, &error);
+    }
+    if (status == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "unlink", error);
+    XSRETURN_YES;
+
+void
+path(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    size_t len;
+    const uint8_t *path;
+  PPCODE:
+    mg = live_handle(aTHX_ self, "path");
+    path = dls_path(LOG(mg), &len);
+    if (!path)
+        XSRETURN_UNDEF;
+    ST(0) = newSVpvn_flags((const char *)path, len,
+        SVs_TEMP | (mg->mg_private & PATH_IS_UTF8 ? SVf_UTF8 : 0));
+    XSRETURN(1);
+
+IV
+memfd(SV *self)
+  ALIAS:
+    fileno = 1
+  PREINIT:
+    MAGIC *mg;
+  CODE:
+    mg = live_handle(aTHX_ self, ix ? "fileno" : "memfd");
+    RETVAL = ix ? dls_fileno(LOG(mg)) : dls_memfd(LOG(mg));
+  OUTPUT:
+    RETVAL
+
+IV
+eventfd(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    int fd;
+  CODE:
+    mg = live_handle(aTHX_ self, "eventfd");
+    if (dls_eventfd(LOG(mg), &fd, &error) == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "eventfd", error);
+    RETVAL = fd;
+  OUTPUT:
+    RETVAL
+
+void
+eventfd_set(SV *self, SV *fd)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    int descriptor;
+  PPCODE:
+    mg = live_handle(aTHX_ self, "eventfd_set");
+    pin(aTHX_ self);
+    descriptor = descriptor_of(aTHX_ fd, "eventfd_set");
+    croak_unless_live(aTHX_ mg, "eventfd_set");
+    if (dls_eventfd_set(LOG(mg), descriptor, &error) == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "eventfd_set", error);
+    XSRETURN_YES;
+
+void
+notify(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    dls_status status;
+  PPCODE:
+    mg = live_handle(aTHX_ self, "notify");
+    status = dls_notify(LOG(mg), &error);
+    if (status == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "notify", error);
+    if (status == DLS_STATUS_OK)
+        XSRETURN_YES;
+    XSRETURN_NO;
+
+UV
+eventfd_consume(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    uint64_t count;
+  CODE:
+    mg = live_handle(aTHX_ self, "eventfd_consume");
+    switch (dls_eventfd_consume(LOG(mg), &count, &error)) {
+    case DLS_STATUS_OK:
+        break;
+    case DLS_STATUS_ERROR:
+        croak_error(aTHX_ "eventfd_consume", error);
+    default:
+        XSRETURN_UNDEF;
+    }
+    RETVAL = count;
+  OUTPUT:
+    RETVAL
+
+SV *
+stats(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_stats_t stats;
+    HV *hash;
+  CODE:
+    mg = live_handle(aTHX_ self, "stats");
+    stats = dls_stats(LOG(mg));
+    hash = newHV();
+    RETVAL = newRV_noinc((SV *)hash);
+    STORE(hash, "data_size", stats.data_size);
+    STORE(hash, "tail", stats.tail);
+    STORE(hash, "count", stats.count);
+    STORE(hash, "available", stats.available);
+    STORE(hash, "waiters", stats.waiters);
+    STORE(hash, "appends", stats.appends);
+    STORE(hash, "waits", stats.waits);
+    STORE(hash, "timeouts", stats.timeouts);
+    STORE(hash, "mmap_size", stats.mmap_size);
+    STORE(hash, "truncation", stats.truncation);
+    STORE(hash, "generation", stats.generation);
+    STORE(hash, "synced", stats.synced);
+    STORE(hash, "sealed", stats.sealed);
+    STORE(hash, "damaged", stats.damaged);
+    STORE(hash, "recoveries", stats.recoveries);
+    STORE(hash, "sync_failed", stats.sync_failed);
+    STORE(hash, "checksum", stats.checksum);
+    STORE(hash, "sparse", stats.sparse);
+  OUTPUT:
+    RETVAL
+
+SV *
+verify(SV *self)
+  PREINIT:
+    MAGIC *mg;
+    dls_verified found;
+    HV *hash;
+  CODE:
+    mg = live_handle(aTHX_ self, "verify");
+    found = dls_verify(LOG(mg));
+    hash = newHV();
+    RETVAL = newRV_noinc((SV *)hash);
+    STORE(hash, "entries", found.entries);
+    STORE(hash, "bytes", found.bytes);
+    STORE(hash, "sealed", found.sealed);
+    STORE(hash, "damaged", found.damaged);
+  OUTPUT:
+    RETVAL

@@ -1,0 +1,48 @@
+//! The locks of a log: who lives, and who changes the whole of it.
+//!
+//! They are open file description locks on single bytes of the file, which may be those of the
+//! header: locks are advisory and touch nothing.
+//!
+//! A handle holds [`LIFE`] shared for its whole life, on a description that forked children rightly
+//! share. An exclusive lock is taken only on a description that this very process has opened for
+//! the purpose, since processes that share a description do not exclude one another.
+
+use std::fs::File;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::error::{failed, Reason, Result};
+use crate::sys::{self, Lock};
+
+/// A byte that can be locked, and its name in messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Byte(i64, &'static str);
+
+/// Held exclusively while a log is made, recovered or reset.
+pub const CHANGE: Byte = Byte(0, "change");
+/// Held shared by every handle; to be had exclusively only if nobody has the log open.
+pub const LIFE: Byte = Byte(1, "life");
+
+const POLL: Duration = Duration::from_millis(1);
+/// Longer than recovering a large log takes; who holds a lock for this long is stopped.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub fn try_lock(file: &File, byte: Byte, lock: Lock) -> Result<bool> {
+    sys::try_lock(file, byte.0, lock).map_err(failed("lock"))
+}
+
+/// Waits for a lock, but not for ever.
+pub fn lock(file: &File, byte: Byte, lock: Lock) -> Result<()> {
+    let start = Instant::now();
+    while !try_lock(file, byte, lock)? {
+        if start.elapsed() > LIMIT {
+            return Err(Reason::LockTimeout { lock: byte.1 }.into());
+        }
+        sleep(POLL);
+    }
+    Ok(())
+}
+
+pub fn unlock(file: &File, byte: Byte) -> Result<()> {
+    try_lock(file, byte, Lock::None).map(drop)
+}

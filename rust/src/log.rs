@@ -1,0 +1,530 @@
+//! A handle: one log as one thread of one process sees it.
+//!
+//! Puts the protocol, the region and the process's own state together. The state is private: where
+//! this handle's walk stands, what truncation it saw last, its eventfd. Forked children and cloned
+//! threads go on from copies.
+
+use std::cell::{Cell, RefCell};
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::Arc;
+
+use crate::error::{failed, Error, Reason, Result};
+use crate::layout::{Field, Tail, DAMAGED, HEADER_SIZE, MAX_ENTRY, UNIT};
+use crate::mapping::Mapping;
+use crate::memory::Memory;
+use crate::protocol::{Core, Entry, Found, Located, Patience, Position, Refusal, Stop};
+use crate::region::{Making, Region};
+use crate::sys;
+
+/// No sleep is longer, so that a signal which came just before it is not missed for long.
+const LONGEST_NAP: u64 = 200_000_000;
+/// Nor longer than this while a hole is ahead, which its writer may fill without waking anybody.
+const LONGEST_NAP_AT_HOLE: u64 = 10_000_000;
+const SHORTEST_NAP: u64 = 100_000;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Own(Arc<OwnedFd>),
+    Users(RawFd),
+}
+
+/// How a wait ended, or that the caller should see to its signals and wait on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    Changed,
+    TimedOut,
+    Again,
+}
+
+/// An entry to be copied out, which the mapping holds as long as the handle lives.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Payload {
+    pub data: *const u8,
+    pub len: usize,
+    pub utf8: bool,
+    pub offset: u64,
+    pub next: u64,
+}
+
+/// What a walk over the whole log has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Verified {
+    pub entries: u64,
+    /// Payload bytes of the entries.
+    pub bytes: u64,
+    /// Slots closed without an entry.
+    pub sealed: u64,
+    /// Entries whose checksum does not agree, and slots that recovery had to close.
+    pub damaged: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Stats {
+    pub data_size: u64,
+    pub tail: u64,
+    pub count: u64,
+    pub available: u64,
+    pub waiters: u64,
+    pub appends: u64,
+    pub waits: u64,
+    pub timeouts: u64,
+    pub mmap_size: u64,
+    pub truncation: u64,
+    pub generation: u64,
+    pub synced: u64,
+    pub sealed: u64,
+    pub damaged: u64,
+    pub recoveries: u64,
+    pub sync_failed: bool,
+    pub checksum: bool,
+    pub sparse: bool,
+}
+
+/// The moment of the monotonic clock that lies `seconds` ahead, in nanoseconds; negative and
+/// unreachable ones are never.
+pub fn deadline(seconds: f64) -> u64 {
+    if seconds < 0.0 {
+        return u64::MAX;
+    }
+    // A conversion from float saturates, and so does the sum.
+    sys::monotonic_time().saturating_add((seconds * 1e9) as u64)
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    region: Arc<Region>,
+    position: Cell<Position>,
+    /// The truncation word last seen and what it says.
+    hidden: Cell<(u64, u64)>,
+    event: RefCell<Option<Event>>,
+    directory_flushed: Cell<bool>,
+}
+
+impl Log {
+    fn new(region: Region) -> Log {
+        Log {
+            region: Arc::new(region),
+            position: Cell::default(),
+            hidden: Cell::new((0, 0)),
+            event: RefCell::new(None),
+            directory_flushed: Cell::new(false),
+        }
+    }
+
+    pub fn open(path: &Path, making: &Making) -> Result<Log> {
+        Region::open(path, making).map(Log::new)
+    }
+
+    pub fn in_memory(name: Option<&[u8]>, making: &Making) -> Result<Log> {
+        Region::in_memory(name, making).map(Log::new)
+    }
+
+    pub fn from_fd(fd: RawFd) -> Result<Log> {
+        Region::from_fd(fd).map(Log::new)
+    }
+
+    #[inline]
+    fn core(&self) -> &Core<Mapping> {
+        &self.region.core
+    }
+
+    /// Lets `step` move this handle's walk.
+    #[inline]
+    fn walking<T>(&self, step: impl FnOnce(&mut Position) -> T) -> T {
+        let mut position = self.position.get();
+        let result = step(&mut position);
+        self.position.set(position);
+        result
+    }
+
+    fn walk(&self, limit: u64, patience: Patience) -> Stop {
+        let stop = self.walking(|position| self.core().walk(position, limit, patience));
+        if stop == Stop::End && self.core().tail() == Tail::RESETTING {
+            self.finish_reset();
+        }
+        stop
+    }
+
+    /// Appends one entry; its offset in bytes, or `None` if it does not fit.
+    #[inline]
+    pub fn append(&self, data: &[u8], utf8: bool) -> Result<Option<u64>> {
+        let entry = Entry { data, utf8 };
+        if data.is_empty() || data.len() as u64 > MAX_ENTRY {
+            return Err(self.unfit(data.len() as u64));
+        }
+        match self.core().append(entry) {
+            Ok(at) => Ok(Some(at * UNIT)),
+            Err(refusal) => self.refused(refusal, || self.core().append(entry)),
+        }
+    }
+
+    #[cold]
+    fn unfit(&self, length: u64) -> Error {
+        self.region.in_path(match length {
+            0 => Reason::DataEmpty.into(),
+            _ => Reason::DataTooLarge { length }.into(),
+        })
+    }
+
+    #[cold]
+    fn refused(
+        &self,
+        refusal: Refusal,
+        again: impl FnOnce() -> std::result::Result<u64, Refusal>,
+    ) -> Result<Option<u64>> {
+        let refusal = match refusal {
+            Refusal::Resetting if self.finish_reset() => match again() {
+                Ok(at) => return Ok(Some(at * UNIT)),
+                Err(refusal) => refusal,
+            },
+            refusal => refusal,
+        };
+        let reason = match refusal {
+            Refusal::Full | Refusal::Resetting => return Ok(None),
+            Refusal::Damaged => Reason::TailDamaged,
+            Refusal::NoSpace(errno) => Reason::NoSpace {
+                source: std::io::Error::from_raw_os_error(errno),
+            },
+        };
+        Err(self.region.in_path(reason.into()))
+    }
+
+    /// The first entry at or behind the byte offset; nothing at one that is hidden or no multiple of four.
+    #[inline]
+    pub fn read(&self, offset: u64, patience: Patience) -> Option<Payload> {
+        if offset % UNIT != 0 || offset / UNIT < self.hidden() {
+            return None;
+        }
+        self.locate(offset / UNIT, patience)
+    }
+
+    /// The first readable entry at or behind the byte offset.
+    #[inline]
+    pub fn next(&self, offset: u64, patience: Patience) -> Option<Payload> {
+        if offset % UNIT != 0 {
+            return None;
+        }
+        self.locate((offset / UNIT).max(self.hidden()), patience)
+    }
+
+    #[inline]
+    fn locate(&self, at: u64, patience: Patience) -> Option<Payload> {
+        let located = self.walking(|position| self.core().locate(position, at, patience));
+        match located {
+            Some(Located { at, len, utf8, next, .. }) => Some(Payload {
+                data: self.core().memory.payload(at, len),
+                len,
+                utf8,
+                offset: at * UNIT,
+                next: next * UNIT,
+            }),
+            None => {
+                if self.core().tail() == Tail::RESETTING {
+                    self.finish_reset();
+                }
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn hidden(&self) -> u64 {
+        let word = self.core().memory.load(Field::Truncation, Acquire);
+        let (seen, value) = self.hidden.get();
+        if word == seen {
+            return value;
+        }
+        let value = self.core().truncation();
+        self.hidden.set((word, value));
+        value
+    }
+
+    /// Byte offset of the oldest entry that may be read.
+    pub fn truncation(&self) -> u64 {
+        self.hidden() * UNIT
+    }
+
+    /// Hides what lies before the byte offset; the truncation then in force.
+    pub fn truncate(&self, offset: u64) -> u64 {
+        let target = offset / UNIT + u64::from(offset % UNIT != 0);
+        self.walking(|position| self.core().truncate(position, target));
+        self.truncation()
+    }
+
+    /// Byte offset behind the last reservation.
+    pub fn tail_offset(&self) -> u64 {
+        self.core().readable_tail().end() * UNIT
+    }
+
+    pub fn data_size(&self) -> u64 {
+        self.region.identity().data_size
+    }
+
+    pub fn available(&self) -> u64 {
+        match self.core().tail() {
+            Tail::RESETTING => 0,
+            _ => self.data_size() - self.tail_offset(),
+        }
+    }
+
+    #[inline]
+    pub fn entry_count(&self) -> u64 {
+        self.walk(u64::MAX, Patience::DEFAULT);
+        self.position.get().count
+    }
+
+    /// Waits once, for a fraction of a second at most, until the count is not `expected` or the
+    /// deadline of the monotonic clock is over. `first` marks the beginning of a wait.
+    pub fn wait(&self, expected: u64, deadline: u64, first: bool) -> Waited {
+        let changed = || (self.position.get().count != expected).then(|| Waited::Changed);
+        self.walk(u64::MAX, Patience::DEFAULT);
+        if let Some(changed) = changed() {
+            return changed;
+        }
+        let statistics = |field| self.core().memory.add(field, 1);
+        let now = sys::monotonic_time();
+        if now >= deadline {
+            if !first {
+                statistics(Field::Timeouts);
+            }
+            return Waited::TimedOut;
+        }
+        if first {
+            statistics(Field::Waits);
+        }
+        self.nap(u64::MAX, deadline - now, || changed().is_some());
+        changed().unwrap_or(Waited::Again)
+    }
+
+    /// Registers as a waiter, walks again, and sleeps unless `done`.
+    fn nap(&self, limit: u64, longest: u64, done: impl Fn() -> bool) {
+        let ticket = self.core().register();
+        let nap = match self.walk(limit, Patience::DEFAULT) {
+            Stop::Hole { nanoseconds } => nanoseconds.clamp(SHORTEST_NAP, LONGEST_NAP_AT_HOLE),
+            _ => LONGEST_NAP,
+        };
+        if !done() {
+            self.core().sleep(ticket, nap.min(longest));
+        }
+        self.core().leave(ticket);
+    }
+
+    /// Empties the log. Not safe beside other processes that use it.
+    pub fn reset(&self) -> Result<()> {
+        self.walk(u64::MAX, Patience::AtOnce);
+        self.region
+            .exclusively(true, || self.empty())
+            .map(drop)
+            .map_err(|error| self.region.in_path(error))
+    }
+
+    fn empty(&self) -> Result<()> {
+        let flush = || {
+            if self.region.is_durable() {
+                self.flush(|region| region.flush_header())
+            } else {
+                Ok(())
+            }
+        };
+        self.core().reset(self.position.get().count, flush)
+    }
+
+    /// Finishes a reset whose process is gone; false if it is at work, or the lock can't be had.
+    #[cold]
+    fn finish_reset(&self) -> bool {
+        let finish = || match self.core().tail() {
+            Tail::RESETTING => self.empty(),
+            _ => Ok(()),
+        };
+        matches!(self.region.exclusively(false, finish), Ok(Some(())))
+    }
+
+    pub fn is_durable(&self) -> bool {
+        self.region.is_durable()
+    }
+
+    /// Waits once for what lies before the byte offset `end` to be settled. Whether it is.
+    pub fn settle(&self, end: u64) -> Result<bool> {
+        let limit = end / UNIT;
+        let settled = || self.position.get().at >= limit;
+        match self.walk(limit, Patience::DEFAULT) {
+            Stop::Broken => Err(self.region.in_path(Reason::TailDamaged.into())),
+            // A reset has taken away what was to be settled.
+            Stop::End => Ok(true),
+            Stop::Hole { .. } => {
+                self.nap(limit, LONGEST_NAP_AT_HOLE, settled);
+                Ok(settled())
+            }
+        }
+    }
+
+    /// Puts everything before the byte offset `end`, which must be settled, on disk.
+    pub fn sync(&self, end: u64) -> Result<()> {
+        self.put_on_disk(end / UNIT)
+            .map_err(|error| self.region.in_path(error))
+    }
+
+    fn put_on_disk(&self, end: u64) -> Result<()> {
+        let end = end.min(self.position.get().at);
+        let core = self.core();
+        match core.memory.load(Field::SyncFailed, Acquire) {
+            0 => {}
+            errno => {
+                let source = std::io::Error::from_raw_os_error(errno as i32);
+                return Err(Reason::SyncFailedBefore { source }.into());
+            }
+        }
+        let from = core.checked(Field::Synced).unwrap_or(0).min(end);
+        self.flush(|region| region.flush_units(from, end))?;
+        core.raise_synced(end);
+        self.flush(Region::flush_header)?;
+        if !self.directory_flushed.get() {
+            self.flush(Region::flush_directory)?;
+            self.directory_flushed.set(true);
+        }
+        Ok(())
+    }
+
+    /// A flush that fails is remembered for every handle: the kernel reports a lost page only once.
+    fn flush(&self, flush: impl FnOnce(&Region) -> std::io::Result<()>) -> Result<()> {
+        flush(&self.region).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO) as u64;
+            self.core().memory.store(Field::SyncFailed, errno, std::sync::atomic::Ordering::Release);
+            failed("put the log on disk")(error)
+        })
+    }
+
+    /// Walks the whole log and checks every entry's checksum, where it has them.
+    pub fn verify(&self) -> Verified {
+        let core = self.core();
+        self.walk(u64::MAX, Patience::DEFAULT);
+        let mut found = Verified::default();
+        let mut position = Position::default();
+        let tail = core.refresh(&mut position);
+        let generation = core.generation();
+        let mut at = 0;
+        loop {
+            match core.look(at, tail) {
+                Found::Entry(Located { len, next, .. }) => {
+                    let word = core.memory.load_word(at, Acquire);
+                    let agrees = !core.checksums()
+                        || core.memory.load_aux(at) == core.entry_crc(at, word, len, generation);
+                    if agrees {
+                        found.entries += 1;
+                        found.bytes += len as u64;
+                    } else {
+                        found.damaged += 1;
+                    }
+                    at = next;
+                }
+                Found::Sealed { next } => {
+                    if next - at > 1 && core.memory.load_aux(at) == DAMAGED {
+                        found.damaged += 1;
+                    } else {
+                        found.sealed += 1;
+                    }
+                    at = next;
+                }
+                Found::Open(_) | Found::End => return found,
+                Found::Broken => {
+                    found.damaged += 1;
+                    return found;
+                }
+            }
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        let core = self.core();
+        let load = |field| core.memory.load(field, Relaxed);
+        let checked = |field| core.checked(field).unwrap_or(0);
+        let count = self.entry_count();
+        Stats {
+            data_size: self.data_size(),
+            tail: self.tail_offset(),
+            count,
+            available: self.available(),
+            waiters: u64::from(core.waiters()),
+            appends: load(Field::AppendsBefore).wrapping_add(count),
+            waits: load(Field::Waits),
+            timeouts: load(Field::Timeouts),
+            mmap_size: HEADER_SIZE + self.data_size(),
+            truncation: self.truncation(),
+            generation: checked(Field::Generation),
+            synced: checked(Field::Synced) * UNIT,
+            sealed: self.position.get().sealed,
+            damaged: load(Field::Damaged),
+            recoveries: load(Field::Recoveries),
+            sync_failed: load(Field::SyncFailed) != 0,
+            checksum: core.checksums(),
+            sparse: self.region.identity().sparse,
+        }
+    }
+
+    pub fn unlink(&self) -> Result<()> {
+        self.region.unlink()
+    }
+
+    pub fn path(&self) -> Option<&Path> {
+        self.region.path()
+    }
+
+    pub fn memfd(&self) -> Option<RawFd> {
+        self.region.memfd()
+    }
+
+    /// The eventfd of this handle, if it has one.
+    pub fn fileno(&self) -> Option<RawFd> {
+        self.event.borrow().as_ref().map(|event| match event {
+            Event::Own(fd) => fd.as_raw_fd(),
+            Event::Users(fd) => *fd,
+        })
+    }
+
+    /// The eventfd of this handle, made if it has none.
+    pub fn eventfd(&self) -> Result<RawFd> {
+        match self.fileno() {
+            Some(fd) => Ok(fd),
+            None => {
+                let own = sys::eventfd().map_err(failed("create an eventfd"))?;
+                let fd = own.as_raw_fd();
+                *self.event.borrow_mut() = Some(Event::Own(Arc::new(own)));
+                Ok(fd)
+            }
+        }
+    }
+
+    /// Uses the user's eventfd, which is never closed here.
+    pub fn set_eventfd(&self, fd: RawFd) -> Result<()> {
+        if self.fileno() != Some(fd) {
+            sys::check_open(fd).map_err(|source| Reason::Descriptor { fd, source })?;
+            *self.event.borrow_mut() = Some(Event::Users(fd));
+        }
+        Ok(())
+    }
+
+    /// Signals the eventfd; false if there is none.
+    pub fn notify(&self) -> Result<bool> {
+        match self.fileno() {
+            Some(fd) => sys::eventfd_signal(fd)
+                .map(|()| true)
+                .map_err(failed("signal the eventfd")),
+            None => Ok(false),
+        }
+    }
+
+    /// How often the eventfd was signalled since the last call; `None` if not at all.
+    pub fn consume(&self) -> Result<Option<u64>> {
+        match self.fileno() {
+            Some(fd) => sys::eventfd_take(fd)
+                .map(|count| Some(count).filter(|&count| count > 0))
+                .map_err(failed("read the eventfd")),
+            None => Ok(None),
+        }
+    }
+}

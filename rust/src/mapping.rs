@@ -1,0 +1,226 @@
+//! The memory of the protocol: a shared mapping of a file or memfd.
+//!
+//! The only place that touches mapped bytes. Other processes change them at any time, so payloads
+//! are copied out and in through raw pointers and no reference to them is ever made; words are
+//! reached as atomics. Every access is checked against the size that was mapped.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::slice;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::layout::{Field, Hole, Wake, HEADER_SIZE, SLOT_HEADER, UNIT};
+use crate::memory::Memory;
+use crate::sys;
+
+const HEADER: usize = HEADER_SIZE as usize;
+const UNIT_BYTES: usize = UNIT as usize;
+/// Bytes that a sparse file reserves at a time.
+const BACKING_STEP: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub struct Mapping {
+    map: MmapRaw,
+    units: usize,
+    /// The file, if it does not have all its space yet.
+    sparse: Option<File>,
+    /// Units of a sparse file that are known to have their space. Only a hint, so relaxed.
+    backed: AtomicU64,
+}
+
+/// The failure order that goes with a success order.
+const fn on_failure(order: Ordering) -> Ordering {
+    match order {
+        Ordering::SeqCst => Ordering::SeqCst,
+        _ => Ordering::Acquire,
+    }
+}
+
+impl Mapping {
+    /// Maps the header and `data_size` bytes behind it, which the file must have. For a sparse file
+    /// a descriptor to reserve space by.
+    pub fn new(file: &File, data_size: u64, sparse: Option<File>) -> io::Result<Mapping> {
+        let map = MmapOptions::new()
+            .len((HEADER_SIZE + data_size) as usize)
+            .map_raw(file)?;
+        Ok(Mapping {
+            units: (map.len() - HEADER) / UNIT_BYTES,
+            map,
+            backed: AtomicU64::new(if sparse.is_some() { 0 } else { u64::MAX }),
+            sparse,
+        })
+    }
+
+    pub fn units(&self) -> u64 {
+        self.units as u64
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Puts the bytes `from..to` of the file on disk.
+    pub fn flush(&self, from: u64, to: u64) -> io::Result<()> {
+        self.map.flush_range(from as usize, (to - from) as usize)
+    }
+
+    #[inline(always)]
+    fn field(&self, field: Field) -> &AtomicU64 {
+        // SAFETY: fields lie in the header page, which is mapped as long as `self` lives, at
+        // multiples of eight; the mapping is page-aligned.
+        unsafe { &*self.map.as_mut_ptr().add(field.offset()).cast() }
+    }
+
+    #[inline(always)]
+    fn futex(&self) -> &AtomicU32 {
+        let place = Field::Wake.offset() + Wake::FUTEX_OFFSET;
+        // SAFETY: as in `field`, at a multiple of four.
+        unsafe { &*self.map.as_mut_ptr().add(place).cast() }
+    }
+
+    #[inline(always)]
+    fn unit(&self, at: u64) -> &AtomicU32 {
+        assert!(at < self.units as u64, "unit outside the region");
+        // SAFETY: the unit lies in the mapping, which lives as long as `self`, at a multiple of four.
+        unsafe { &*self.map.as_mut_ptr().add(HEADER + at as usize * UNIT_BYTES).cast() }
+    }
+
+    /// Where the payload of the slot at `at` begins, if `len` bytes of it lie inside the region.
+    #[inline(always)]
+    pub fn payload(&self, at: u64, len: usize) -> *mut u8 {
+        let region = self.units * UNIT_BYTES;
+        let start = (at.saturating_add(SLOT_HEADER) as usize).saturating_mul(UNIT_BYTES);
+        assert!(start <= region && len <= region - start, "payload outside the region");
+        // SAFETY: start and end were just found to lie inside the mapping.
+        unsafe { self.map.as_mut_ptr().add(HEADER + start) }
+    }
+
+    #[cold]
+    fn back_more(&self, end: u64) -> Result<(), i32> {
+        let file = match &self.sparse {
+            Some(file) => file,
+            None => return Ok(()),
+        };
+        let region = self.units();
+        let wanted = (end + BACKING_STEP / UNIT).min(region).max(end);
+        let from = self.backed.load(Ordering::Relaxed).min(end);
+        let reserve = |to: u64| sys::allocate(file, HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
+        // Near the end of the disk the step ahead may be what does not fit.
+        let backed = match reserve(wanted) {
+            Ok(()) => wanted,
+            Err(_) => reserve(end)
+                .map(|()| end)
+                .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?,
+        };
+        self.backed.fetch_max(backed, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Memory for Mapping {
+    #[inline(always)]
+    fn load(&self, field: Field, order: Ordering) -> u64 {
+        self.field(field).load(order)
+    }
+
+    #[inline(always)]
+    fn store(&self, field: Field, value: u64, order: Ordering) {
+        self.field(field).store(value, order);
+    }
+
+    #[inline(always)]
+    fn exchange(&self, field: Field, seen: u64, new: u64, order: Ordering) -> Result<u64, u64> {
+        self.field(field)
+            .compare_exchange(seen, new, order, on_failure(order))
+    }
+
+    fn add(&self, field: Field, value: u64) {
+        self.field(field).fetch_add(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn load_word(&self, at: u64, order: Ordering) -> u32 {
+        self.unit(at).load(order)
+    }
+
+    #[inline(always)]
+    fn store_word(&self, at: u64, word: u32, order: Ordering) {
+        self.unit(at).store(word, order);
+    }
+
+    #[inline(always)]
+    fn exchange_word(&self, at: u64, seen: u32, new: u32, order: Ordering) -> Result<u32, u32> {
+        self.unit(at)
+            .compare_exchange(seen, new, order, on_failure(order))
+    }
+
+    #[inline(always)]
+    fn load_aux(&self, at: u64) -> u32 {
+        self.unit(at + 1).load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn store_aux(&self, at: u64, aux: u32) {
+        self.unit(at + 1).store(aux, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn write_payload(&self, at: u64, data: &[u8]) {
+        let to = self.payload(at, data.len());
+        // SAFETY: `payload` has checked the whole target; `data` is private memory, so they are apart.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) }
+    }
+
+    fn payload_crc(&self, at: u64, len: usize, crc: u32) -> u32 {
+        const CHUNK: usize = 1024;
+        let mut private = MaybeUninit::<[u8; CHUNK]>::uninit();
+        let from = self.payload(at, len);
+        let mut crc = crc;
+        let mut done = 0;
+        while done < len {
+            let n = CHUNK.min(len - done);
+            // SAFETY: `payload` has checked all `len` bytes; `n` bytes fit the chunk and are
+            // initialised by the copy before they are looked at. A concurrent writer can make the
+            // bytes wrong, not the copy.
+            let chunk = unsafe {
+                ptr::copy_nonoverlapping(from.add(done), private.as_mut_ptr().cast(), n);
+                slice::from_raw_parts(private.as_ptr().cast(), n)
+            };
+            crc = crc32c::crc32c_append(crc, chunk);
+            done += n;
+        }
+        crc
+    }
+
+    fn zero(&self, from: u64, to: u64) {
+        assert!(from <= to && to <= self.units as u64, "range outside the region");
+        let (from, len) = (from as usize * UNIT_BYTES, (to - from) as usize * UNIT_BYTES);
+        // SAFETY: the range was just found to lie inside the mapping.
+        unsafe { ptr::write_bytes(self.map.as_mut_ptr().add(HEADER + from), 0, len) }
+    }
+
+    #[inline(always)]
+    fn back(&self, end: u64) -> Result<(), i32> {
+        if end <= self.backed.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            self.back_more(end)
+        }
+    }
+
+    fn ticks(&self) -> u64 {
+        sys::boot_time() >> Hole::TICK_SHIFT
+    }
+
+    fn sleep(&self, sequence: u32, nanoseconds: u64) {
+        sys::futex_wait(self.futex(), sequence, nanoseconds);
+    }
+
+    fn wake_all(&self) {
+        sys::futex_wake_all(self.futex());
+    }
+}

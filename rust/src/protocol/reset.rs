@@ -1,0 +1,93 @@
+//! Reset: empties the log, in steps that whoever comes next can finish.
+//!
+//! The caller holds the log's lock; who meets a reset that nobody holds the lock for takes it and
+//! calls the same function. Not safe beside writers that are in the middle of an append.
+//!
+//! 1. `Reset` := units in use, valid only under the generation to come
+//! 2. tail := `RESETTING`
+//! 3. `Synced` := 0, generation + 1 (for a file: on disk before anything is zeroed)
+//! 4. what was used is zeroed; truncation, hole record := none
+//! 5. `Reset` := 0, tail := 0
+//!
+//! Killed before 2 nothing has happened, since the record of 1 fits no generation. Killed later the
+//! record says how far to zero; should it be unreadable, everything is zeroed.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::{Core, RACES};
+use crate::layout::{Checked, Field, Hole, Tail};
+use crate::memory::Memory;
+
+/// The record of a reset that has nothing more to zero; else it is the units, and `IN_USE`.
+const NOTHING_LEFT: u64 = 0;
+const IN_USE: u64 = 1;
+
+impl<M: Memory> Core<M> {
+    /// Empties the log, or finishes emptying it; `entries` is how many it held, for the statistics.
+    /// `flush` puts the header on disk; what it says is handed on, the log is emptied all the same.
+    pub fn reset<E>(&self, entries: u64, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let resumed = self.announce();
+        let mut flushed = Ok(());
+        let left = match self.unzeroed().filter(|_| resumed) {
+            Some(left) => left,
+            None => {
+                let store = |field, value| self.memory.store(field, value, Release);
+                store(Field::Synced, self.seal_field(Field::Synced, 0));
+                // Pairs: G.
+                store(Field::Generation, self.next_generation());
+                self.memory.add(Field::AppendsBefore, entries);
+                flushed = flush();
+                self.unzeroed().unwrap_or(self.units)
+            }
+        };
+        self.memory.zero(0, left.min(self.units));
+        self.conclude_reset();
+        flushed
+    }
+
+    /// What remains once everything is zeroed.
+    pub fn conclude_reset(&self) {
+        let store = |field, value| self.memory.store(field, value, Release);
+        store(Field::Truncation, self.seal_field(Field::Truncation, 0));
+        store(Field::Hole, Hole::NONE.0);
+        store(Field::Reset, self.reset_record(self.generation(), NOTHING_LEFT));
+        // Pairs: Z.
+        store(Field::Tail, Tail::EMPTY.0);
+        self.wake();
+    }
+
+    /// Units that an unfinished reset has still to zero. `None` if none was begun under this
+    /// generation, or its record is damaged.
+    pub fn unzeroed(&self) -> Option<u64> {
+        let record = self.memory.load(Field::Reset, Acquire);
+        Checked::open(self.salt, Field::Reset, self.generation(), record)
+            .map(|value| value.saturating_sub(IN_USE))
+    }
+
+    /// Steps 1 and 2. Whether somebody else had done them.
+    fn announce(&self) -> bool {
+        let mut tail = self.tail();
+        for _ in 0..RACES {
+            if tail == Tail::RESETTING {
+                return true;
+            }
+            let used = if self.holds(tail) { tail.end() } else { self.units };
+            let record = self.reset_record(self.next_generation(), IN_USE + used);
+            self.memory.store(Field::Reset, record, Relaxed);
+            match self.memory.exchange(Field::Tail, tail.0, Tail::RESETTING.0, AcqRel) {
+                Ok(_) => return false,
+                Err(now) => tail = Tail(now),
+            }
+        }
+        false
+    }
+
+    fn next_generation(&self) -> u64 {
+        let now = self.checked(Field::Generation).unwrap_or(0);
+        self.seal_field(Field::Generation, now.wrapping_add(1))
+    }
+
+    fn reset_record(&self, generation: u64, value: u64) -> u64 {
+        Checked::seal(self.salt, Field::Reset, generation, value)
+    }
+}

@@ -1,0 +1,533 @@
+//! A log's file or memfd: making, finding, checking and mapping it, and who recovers it when.
+//!
+//! A path is either no log or a whole one: a new file gets its name last. What this module did not
+//! make is left as it was, byte for byte.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::io::{AsRawFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use crate::error::{failed, Error, Reason, Result};
+use crate::header::{self, judge, Identity, Judgement, Whereabouts, MAGIC, PAGE};
+use crate::layout::{Checked, Field, Hole, HEADER_SIZE, MAX_DATA_SIZE, UNIT};
+use crate::locks::{self, CHANGE, LIFE};
+use crate::mapping::Mapping;
+use crate::memory::Memory;
+use crate::protocol::Core;
+use crate::recover::recover;
+use crate::sys::{self, Lock};
+
+/// What a new log shall be. An existing one stays what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Making {
+    /// Bytes of the data region, 1 to [`MAX_DATA_SIZE`].
+    size: u64,
+    /// The file's exact mode.
+    mode: u32,
+    /// `None`: files reserve their space, memory does not.
+    sparse: Option<bool>,
+    /// `None`: files have checksums, memory has not.
+    checksums: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Anonymous,
+    /// Made by name or attached by descriptor: the descriptor is the user's to pass on.
+    Descriptor,
+    Path,
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct Region {
+    pub core: Core<Mapping>,
+    /// A description of this handle's own; it holds the life lock.
+    file: File,
+    kind: Kind,
+    /// As given, and as it was meant then: a daemon changes its directory.
+    path: Option<(PathBuf, PathBuf)>,
+    identity: Identity,
+}
+
+impl Making {
+    /// Takes what a caller asked for, in any range; fractions are cut off.
+    pub fn new(
+        size: f64,
+        mode: f64,
+        sparse: Option<bool>,
+        checksums: Option<bool>,
+    ) -> Result<Making> {
+        if size.is_nan() || size < 1.0 {
+            return Err(Reason::SizeTooSmall { size }.into());
+        }
+        if size > MAX_DATA_SIZE as f64 {
+            return Err(Reason::SizeTooLarge { size }.into());
+        }
+        if !(0.0..=f64::from(0o777)).contains(&mode) {
+            return Err(Reason::Mode { mode }.into());
+        }
+        Ok(Making {
+            size: size as u64,
+            mode: mode as u32,
+            sparse,
+            checksums,
+        })
+    }
+
+    fn identity(&self, in_memory: bool) -> Result<Identity> {
+        Ok(Identity {
+            data_size: self.size,
+            salt: sys::random().map_err(failed("get random bytes"))?,
+            checksums: self.checksums.unwrap_or(!in_memory),
+            sparse: self.sparse.unwrap_or_else(|| in_memory || sparse_by_environment()),
+        })
+    }
+}
+
+fn sparse_by_environment() -> bool {
+    std::env::var_os("DATA_LOG_SHARED_SPARSE").map_or(false, |value| value == "1")
+}
+
+/// How often a path is looked at again because another process made or removed it meanwhile.
+const ROUNDS: u32 = 100;
+
+impl Region {
+    /// Creates the log at `path`, or attaches to the one that is there.
+    pub fn open(path: &Path, making: &Making) -> Result<Region> {
+        Self::open_path(path, making).map_err(|error| error.at(path))
+    }
+
+    fn open_path(path: &Path, making: &Making) -> Result<Region> {
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(Reason::NulInPath.into());
+        }
+        let current = std::env::current_dir().unwrap_or_default();
+        let paths = Some((path.to_path_buf(), current.join(path)));
+        for _ in 0..ROUNDS {
+            if let Some(file) = existing(path)? {
+                return Self::attach(file, Kind::Path, paths, Some(making));
+            }
+            if let Some((file, identity)) = create(path, making)? {
+                return Self::enter(file, Kind::Path, paths, identity);
+            }
+        }
+        Err(failed("settle on a file")(io::Error::from_raw_os_error(libc::EBUSY)))
+    }
+
+    /// A log in memory. With a name, its descriptor may be passed on.
+    pub fn in_memory(name: Option<&[u8]>, making: &Making) -> Result<Region> {
+        let kind = name.map_or(Kind::Anonymous, |_| Kind::Descriptor);
+        let name = CString::new(name.unwrap_or(b"Data::Log::Shared"))
+            .map_err(|_| Error::from(Reason::NulInPath))?;
+        let file = sys::memfd(&name).map_err(failed("create a memfd"))?;
+        let identity = making.identity(true)?;
+        write_log(&file, &identity, false)?;
+        sys::seal_size(&file).map_err(failed("seal the memfd"))?;
+        Self::enter(file, kind, None, identity)
+    }
+
+    /// Attaches to the log that `fd` is open on; `fd` stays the caller's.
+    pub fn from_fd(fd: RawFd) -> Result<Region> {
+        let (file, writable) =
+            sys::duplicate(fd).map_err(|source| Reason::Descriptor { fd, source })?;
+        if !file.metadata().map_err(failed("look at the file"))?.is_file() {
+            return Err(Reason::NotRegular.into());
+        }
+        if !writable {
+            return Err(Reason::ReadOnly { errno: libc::EBADF }.into());
+        }
+        if sys::sealed_against_shrinking(&file) == Some(false) && is_memfd(&file)? {
+            return Err(Reason::Unsealed.into());
+        }
+        // The caller's description may outlive this handle, or be another process's as well.
+        let file = sys::reopen(&file).unwrap_or(file);
+        Self::attach(file, Kind::Descriptor, None, None)
+    }
+
+    fn attach(
+        file: File,
+        kind: Kind,
+        path: Option<(PathBuf, PathBuf)>,
+        making: Option<&Making>,
+    ) -> Result<Region> {
+        let identity = match (judge_file(&file)?, making) {
+            (Judgement::Log(identity), _) => identity,
+            (Judgement::Unborn(_), Some(making)) => heal(&file, making)?,
+            (Judgement::Unborn(_), None) => return Err(Reason::Unfinished.into()),
+        };
+        Self::enter(file, kind, path, identity)
+    }
+
+    /// Maps a whole log and takes the life lock, after recovery if that is due.
+    fn enter(
+        file: File,
+        kind: Kind,
+        path: Option<(PathBuf, PathBuf)>,
+        identity: Identity,
+    ) -> Result<Region> {
+        let metadata = file.metadata().map_err(failed("look at the file"))?;
+        if !identity.sparse && metadata.blocks() * 512 < identity.file_length() {
+            // A copy may have lost space that the original had.
+            sys::allocate(&file, 0, identity.file_length()).map_err(failed("reserve space"))?;
+        }
+        let backing = if identity.sparse && !is_memfd(&file)? {
+            Some(file.try_clone().map_err(failed("duplicate the descriptor"))?)
+        } else {
+            None
+        };
+        let mapping = Mapping::new(&file, identity.data_size, backing).map_err(failed("map"))?;
+        let units = mapping.units();
+        let region = Region {
+            core: Core::new(mapping, units, identity.salt, identity.checksums),
+            file,
+            kind,
+            path,
+            identity,
+        };
+        if region.core.checked(Field::Generation).is_none() {
+            return Err(Reason::Generation.into());
+        }
+        region.begin_life()?;
+        Ok(region)
+    }
+
+    /// Recovery runs if the log was last attached in another boot or as another file, and nobody
+    /// has it open. To take the life lock first and compare later would let two attachers both
+    /// skip recovery.
+    fn begin_life(&self) -> Result<()> {
+        let here = whereabouts(&self.file)?;
+        let is_here = || here.is_known() && self.recorded_whereabouts() == here;
+        if is_here() {
+            return locks::lock(&self.file, LIFE, Lock::Shared);
+        }
+        locks::lock(&self.file, CHANGE, Lock::Exclusive)?;
+        let result = if !is_here() && locks::try_lock(&self.file, LIFE, Lock::Exclusive)? {
+            self.recover(&here)
+        } else {
+            Ok(())
+        };
+        let result = result.and_then(|()| locks::lock(&self.file, LIFE, Lock::Shared));
+        locks::unlock(&self.file, CHANGE)?;
+        result
+    }
+
+    /// The caller has the log for itself. Killed anywhere, this starts over: the whereabouts are
+    /// stored last.
+    fn recover(&self, here: &Whereabouts) -> Result<()> {
+        let core = &self.core;
+        let recovered = recover(core);
+        let end = recovered.tail.end();
+        self.zero_from(HEADER_SIZE + end * UNIT)
+            .and_then(|()| self.file.sync_all())
+            .map_err(failed("write what was recovered"))?;
+        let store = |field, value| core.memory.store(field, value, Release);
+        let truncation = core.truncation().min(end);
+        store(Field::Tail, recovered.tail.0);
+        store(Field::Truncation, core.seal_field(Field::Truncation, truncation));
+        store(Field::Synced, core.seal_field(Field::Synced, end));
+        store(Field::Reset, Checked::seal(core.salt(), Field::Reset, core.generation(), 0));
+        store(Field::Wake, 0);
+        store(Field::Hole, Hole::NONE.0);
+        store(Field::SyncFailed, 0);
+        core.memory.add(Field::Damaged, recovered.damaged);
+        core.memory.add(Field::Recoveries, 1);
+        for (field, word) in Whereabouts::FIELDS.iter().zip(here.words()) {
+            store(*field, word);
+        }
+        self.flush_header().map_err(failed("write the header"))
+    }
+
+    /// Zeroes what holds data from `from` to the end, without touching holes: reading one may be a
+    /// signal on a full filesystem, and writing one takes space.
+    fn zero_from(&self, from: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 16];
+        let zeros = vec![0; buffer.len()];
+        let mut at = from;
+        let end = self.identity.file_length();
+        while let Some((start, stop)) = sys::next_data(&self.file, at)? {
+            at = start.max(from);
+            let stop = stop.min(end);
+            while at < stop {
+                let n = buffer.len().min((stop - at) as usize);
+                self.file.read_exact_at(&mut buffer[..n], at)?;
+                if buffer[..n] != zeros[..n] {
+                    self.file.write_all_at(&zeros[..n], at)?;
+                }
+                at += n as u64;
+            }
+            if stop == end {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn recorded_whereabouts(&self) -> Whereabouts {
+        Whereabouts::from_words(Whereabouts::FIELDS.map(|field| self.core.memory.load(field, Relaxed)))
+    }
+
+    /// A description of this very process's own, for exclusive locks.
+    fn own_description(&self) -> Result<File> {
+        sys::reopen(&self.file).map_err(failed("reopen the log through /proc"))
+    }
+
+    /// Runs `change` under the change lock. Without `wait`, gives `None` if the lock is taken.
+    pub fn exclusively<T>(
+        &self,
+        wait: bool,
+        change: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        let own = self.own_description()?;
+        if wait {
+            locks::lock(&own, CHANGE, Lock::Exclusive)?;
+        } else if !locks::try_lock(&own, CHANGE, Lock::Exclusive)? {
+            return Ok(None);
+        }
+        // Closing the description releases the lock.
+        change().map(Some)
+    }
+
+    pub fn flush_header(&self) -> io::Result<()> {
+        self.core.memory.flush(0, HEADER_SIZE)
+    }
+
+    /// Puts the units `from..to` on disk.
+    pub fn flush_units(&self, from: u64, to: u64) -> io::Result<()> {
+        let bytes = |units| HEADER_SIZE + units * UNIT;
+        self.core.memory.flush(bytes(from), bytes(to))
+    }
+
+    /// Puts the directory entry on disk; a log without a path has none.
+    pub fn flush_directory(&self) -> io::Result<()> {
+        match self.path.as_ref().and_then(|(_, absolute)| absolute.parent()) {
+            Some(directory) => match File::open(directory) {
+                Ok(directory) => directory.sync_all(),
+                // Renamed or removed meanwhile, or not ours to read: its entry is not ours to keep.
+                Err(_) => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    pub fn unlink(&self) -> Result<()> {
+        match &self.path {
+            Some((given, absolute)) => unlink(absolute).map_err(|error| error.at(given)),
+            None => Err(Reason::NoPath.into()),
+        }
+    }
+
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(|(given, _)| given.as_path())
+    }
+
+    pub fn is_durable(&self) -> bool {
+        self.kind == Kind::Path || (self.kind == Kind::Descriptor && !is_memfd(&self.file).unwrap_or(false))
+    }
+
+    /// The descriptor that the user may pass on.
+    pub fn memfd(&self) -> Option<RawFd> {
+        (self.kind == Kind::Descriptor).then(|| self.file.as_raw_fd())
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn in_path(&self, error: Error) -> Error {
+        match self.path() {
+            Some(path) => error.at(path),
+            None => error,
+        }
+    }
+}
+
+/// Removes a file; one that is gone already is as good.
+pub fn unlink(path: &Path) -> Result<()> {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(Reason::NulInPath.into());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("unlink")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Opens what is at `path` if it may be a log; `None` if nothing is there.
+fn existing(path: &Path) -> Result<Option<File>> {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => return Err(failed("look at the path")(error)),
+    };
+    if kind.is_symlink() {
+        return Err(Reason::Symlink.into());
+    }
+    // Before opening, since that may block on a fifo or do something to a device.
+    if !kind.is_file() {
+        return Err(Reason::NotRegular.into());
+    }
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = match sys::open(path, libc::O_RDWR | flags, 0) {
+        Ok(file) => file,
+        Err(error) if gone(&error) => return Ok(None),
+        Err(error) => {
+            return Err(match error.raw_os_error() {
+                Some(libc::ELOOP) => Reason::Symlink.into(),
+                Some(errno) if sys::open(path, libc::O_RDONLY | flags, 0).is_ok() => {
+                    Reason::ReadOnly { errno }.into()
+                }
+                _ => failed("open")(error),
+            })
+        }
+    };
+    if !file.metadata().map_err(failed("look at the file"))?.is_file() {
+        return Err(Reason::NotRegular.into());
+    }
+    Ok(Some(file))
+}
+
+/// Makes a whole log without a name and gives it its name; `None` if the name was taken meanwhile.
+fn create(path: &Path, making: &Making) -> Result<Option<(File, Identity)>> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let identity = making.identity(false)?;
+    let make = |file: &File| -> Result<()> {
+        file.set_permissions(fs::Permissions::from_mode(making.mode))
+            .map_err(failed("set the mode"))?;
+        write_log(file, &identity, true)
+    };
+    let named = |result: io::Result<()>| match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    };
+    if let Ok(file) = sys::open(directory, libc::O_TMPFILE | libc::O_RDWR, 0o600) {
+        make(&file)?;
+        match named(sys::link_fd(&file, path)) {
+            Ok(named) => return Ok(named.then(|| (file, identity))),
+            // No /proc to name it by.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("create")(error)),
+        }
+    }
+    // Some filesystems have no unnamed files.
+    let random = sys::random().map_err(failed("get random bytes"))?;
+    let temporary = directory.join(format!(".log-shared-{random:016x}"));
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    let file = sys::open(&temporary, flags, 0o600).map_err(failed("create"))?;
+    let result = make(&file)
+        .and_then(|()| named(fs::hard_link(&temporary, path)).map_err(failed("create")));
+    let _ = fs::remove_file(&temporary);
+    result.map(|named| named.then(|| (file, identity)))
+}
+
+/// Makes an empty file of ours, or what a killed creator of ours left, into a log.
+fn heal(file: &File, making: &Making) -> Result<Identity> {
+    locks::lock(file, CHANGE, Lock::Exclusive)?;
+    let half = match judge_file(file)? {
+        // Somebody else was faster.
+        Judgement::Log(identity) => {
+            locks::unlock(file, CHANGE)?;
+            return Ok(identity);
+        }
+        Judgement::Unborn(half) => half,
+    };
+    let metadata = file.metadata().map_err(failed("look at the file"))?;
+    let owner = metadata.uid();
+    if owner != sys::effective_user() {
+        return Err(Reason::ForeignOwner { owner }.into());
+    }
+    let length = metadata.len();
+    let identity = match half {
+        Some(identity) if length <= identity.file_length() => identity,
+        None if length == 0 || length == HEADER_SIZE + making.size => making.identity(false)?,
+        _ => return Err(Reason::Unfinished.into()),
+    };
+    if !is_zero(file, HEADER_SIZE, length).map_err(failed("read"))? {
+        return Err(Reason::Magic.into());
+    }
+    if let Err(error) = write_log(file, &identity, true) {
+        // As it was: a file of zeros.
+        let _ = file.write_all_at(&[0; PAGE], 0);
+        let _ = file.set_len(length);
+        return Err(error);
+    }
+    locks::unlock(file, CHANGE)?;
+    Ok(identity)
+}
+
+/// Makes an empty log of the file. The magic comes last, so what a killed process leaves has none.
+fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
+    let length = identity.file_length();
+    let page = identity.page(&whereabouts(file)?);
+    let sync = || if durable { file.sync_all() } else { Ok(()) };
+    sys::check_file_size_limit(length).map_err(failed("make a file of this size"))?;
+    file.write_all_at(&page, 0).map_err(failed("write the header"))?;
+    if identity.sparse {
+        file.set_len(length).map_err(failed("set the file's size"))?;
+    } else {
+        sys::allocate(file, 0, length).map_err(failed("reserve space"))?;
+    }
+    sync()
+        .and_then(|()| file.write_all_at(&MAGIC, 0))
+        .and_then(|()| sync())
+        .map_err(failed("write the header"))
+}
+
+fn judge_file(file: &File) -> Result<Judgement> {
+    let length = file.metadata().map_err(failed("look at the file"))?.len();
+    let mut head = vec![0; length.min(header::PAGE as u64) as usize];
+    file.read_exact_at(&mut head, 0).map_err(failed("read the header"))?;
+    judge(&head, length).map_err(Error::from)
+}
+
+fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut at = from;
+    while at < to {
+        let (start, stop) = match sys::next_data(file, at)? {
+            Some((start, stop)) if start < to => (start.max(at), stop.min(to)),
+            _ => return Ok(true),
+        };
+        at = start;
+        while at < stop {
+            let n = buffer.len().min((stop - at) as usize);
+            file.read_exact_at(&mut buffer[..n], at)?;
+            if buffer[..n].iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            at += n as u64;
+        }
+    }
+    Ok(true)
+}
+
+fn whereabouts(file: &File) -> Result<Whereabouts> {
+    let metadata = file.metadata().map_err(failed("look at the file"))?;
+    Ok(Whereabouts {
+        boot_id: sys::boot_id(),
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
+}
+
+fn is_memfd(file: &File) -> Result<bool> {
+    if sys::sealed_against_shrinking(file).is_none() {
+        return Ok(false);
+    }
+    // Files on a tmpfs answer for seals as well.
+    match fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        Ok(name) => Ok(name.as_os_str().as_bytes().starts_with(b"/memfd:")),
+        Err(_) => Ok(file.metadata().map_err(failed("look at the file"))?.nlink() == 0),
+    }
+}
+
