@@ -127,35 +127,17 @@ subtest 'data that cannot be an entry' => sub {
 subtest 'data that runs code' => sub {
     my $log   = small_log();
     my @cases = (
-        [ 'a tied scalar',   sub { $log->append( ${ tied_to('tied') } ) },     'tied' ],
-        [ 'a tied number',   sub { $log->append( ${ tied_to(42) } ) },         '42' ],
-        [ 'tied characters', sub { $log->append( ${ tied_to("\x{2603}") } ) }, "\x{2603}" ],
-        [
-            'an object',
-            sub {
-                $log->append( stringy( sub { 'object' } ) );
-            },
-            'object'
-        ],
-        [
-            'an object of characters',
-            sub {
-                $log->append( stringy( sub { "\x{2603}!" } ) );
-            },
-            "\x{2603}!"
-        ],
-        [
-            'an object that appends',
-            sub {
-                $log->append( stringy( sub { $log->append('in'); 'out' } ) );
-            },
-            'out'
-        ],
+        [ 'a tied scalar',           tied_to('tied'),                               'tied' ],
+        [ 'a tied number',           tied_to(42),                                   '42' ],
+        [ 'tied characters',         tied_to("\x{2603}"),                           "\x{2603}" ],
+        [ 'an object',               \stringy( sub { 'object' } ),                  'object' ],
+        [ 'an object of characters', \stringy( sub { "\x{2603}!" } ),               "\x{2603}!" ],
+        [ 'an object that appends',  \stringy( sub { $log->append('in'); 'out' } ), 'out' ],
     );
     for my $case (@cases) {
-        my ( $what, $code, $expected ) = @$case;
+        my ( $what, $value, $expected ) = @$case;
         $Counting::fetched = 0;
-        $code->();
+        $log->append($$value);
         is( $Counting::fetched,   1,         "$what is asked once" );
         is( ( replay($log) )[-1], $expected, '... and stored' );
     }
@@ -252,8 +234,8 @@ subtest 'arguments are fetched once' => sub {
         my ( $value, $code ) = @{ $call{$what} };
         my $tied = tied_to($value);
         $Counting::fetched = 0;
-        $code->($tied);
-        is( $Counting::fetched, 1, $what );
+        ok( eval { $code->($tied); 1 }, "$what: a tied one is taken" ) or diag $@;
+        is( $Counting::fetched, 1, '... and asked once' );
     }
     my $memfd = Data::Log::Shared->new_memfd( 'x', 100 );
     my $tied  = tied_to( $memfd->memfd );

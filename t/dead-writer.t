@@ -61,15 +61,22 @@ subtest 'writers killed at any moment' => sub {
     my $live_entries = do { local $/; <$live_count> };
     ok( reap($live), 'a writer beside them is not disturbed' );
 
-    my ( @live, @broken, %seen );
-    my ( $count, $pos ) = ( 0, 0 );
-    while ( my ( $data, $next ) = $log->read_entry( $pos, 0 ) ) {
-        if    ( $data =~ /^live (\d+)\z/ )                                        { push @live, $1 }
-        elsif ( $data =~ /^(big (\d+) (\d+)) / && $data eq $content->( $2, $3 ) ) { $seen{$1}++ }
-        else { push @broken, substr $data, 0, 20 }
-        $count++;
-        $pos = $next;
-    }
+    $log->append('the end');
+    my ( @live,  @broken, %seen );
+    my ( $count, $pos,    $end ) = ( 0, 0 );
+    wait_until(
+        sub {
+            while ( !$end and my ( $data, $next ) = $log->read_entry( $pos, 0 ) ) {
+                if    ( $data eq 'the end' )                                              { $end = 1 }
+                elsif ( $data =~ /^live (\d+)\z/ )                                        { push @live, $1 }
+                elsif ( $data =~ /^(big (\d+) (\d+)) / && $data eq $content->( $2, $3 ) ) { $seen{$1}++ }
+                else { push @broken, substr $data, 0, 20 }
+                $count++;
+                $pos = $next;
+            }
+            return $end;
+        }
+    );
     is_deeply( \@broken,                              [], 'every entry read is whole' );
     is_deeply( [ grep { !$seen{$_} } @acknowledged ], [], 'everything acknowledged is there' );
     is_deeply( [ grep { $seen{$_} > 1 } keys %seen ], [], 'nothing is there twice' );
@@ -79,10 +86,9 @@ subtest 'writers killed at any moment' => sub {
     is( $log->stats->{appends},      $count, 'the statistics agree' );
     note( $log->stats->{sealed} . ' places were closed' );
 
-    my $offset = $log->append('after all that');
-    is( ( $log->read_entry($offset) )[0],   'after all that', 'an append is readable' );
-    is( ( $log->read_entry( $pos, 0 ) )[0], 'after all that', '... also by who goes on from before' );
-    is( $log->entry_count,                  $count + 1,       '... and counted' );
+    is( $log->append('after all that'), $pos,             'the next append goes behind all' );
+    is( ( $log->read_entry($pos) )[0],  'after all that', '... is readable' );
+    is( $log->entry_count,              $count + 1,       '... and counted' );
     my $again = 0;
     $log->each_entry( sub { $again++ } );
     is( $again, $count + 1, '... and walked to' );
@@ -171,5 +177,20 @@ for my $name ( sort keys %state ) {
         is( $log->append('new'), 0, 'reset does away with it' );
     };
 }
+
+subtest 'no patience means none, also for a huge place' => sub {
+    Data::Log::Shared->unlink($path);
+    my $length = 2**22;
+    my $log    = Data::Log::Shared->new( $path, 2 * $length, 0600, sparse => 1 );
+    my $offset = $log->append( 'x' x $length );
+    $log->append('behind');
+    undef $log;
+    my $size = 2 + $length / 4;
+    patch( $path, 4096 + $offset, pack 'L', $reserved & ( 1 << 30 ) ? 1 << 30 | $size : 1 | $size << 4 );
+    $log = Data::Log::Shared->new( $path, 1 );
+    is_deeply( [ $log->read_entry($offset) ], [], 'by default it is waited for' );
+    is( ( $log->read_entry( $offset, 0 ) )[0], 'behind', 'a patience of 0 passes at once' );
+    is( $log->entry_count,                     1,        '... for everybody' );
+};
 
 done_testing;

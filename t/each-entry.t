@@ -222,8 +222,7 @@ subtest 'arguments may be abused' => sub {
                 push @seen,  $_[0];
                 push @flags, utf8::is_utf8( $_[0] ) ? 1 : 0;
                 is( scalar @_, 2, 'two arguments' ) if @_ != 2;
-                $abuse{$how}->(@_)                  if $how !~ /^(?:shift|pop|empt|undef|repl|length|handed)/;
-                &{ $abuse{$how} }                   if $how =~ /^(?:shift|pop|empt|undef|repl|length|handed)/;
+                &{ $abuse{$how} };
             }
         );
         is_deeply( [ \@seen, \@flags, $pos ], [ \@entries, [ 0, 1, 0, 0, 1, 0 ], $log->tail_offset ], $how );
@@ -270,17 +269,7 @@ subtest 'what the caller had is untouched' => sub {
         $log->each_entry( sub { push @e, "$_[0]$n" } );
         @e
     } 1, 2;
-    is_deeply(
-        \@mapped,
-        [
-            map {
-                my $n = $_;
-                map { $_ . $n } @abc
-            } 1,
-            2
-        ],
-        'a surrounding map'
-    );
+    is_deeply( \@mapped, [qw(alpha1 beta1 gamma1 alpha2 beta2 gamma2)], 'a surrounding map' );
 };
 
 subtest 'appending from inside' => sub {

@@ -20,35 +20,74 @@ pub struct Error {
 #[derive(Debug)]
 pub enum Reason {
     /// The system refused `doing`.
-    System { doing: &'static str, source: io::Error },
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
     NotRegular,
     Symlink,
-    ForeignOwner { owner: u32 },
-    TooSmall { length: u64 },
+    ForeignOwner {
+        owner: u32,
+    },
+    TooSmall {
+        length: u64,
+    },
     Unfinished,
     Magic,
-    Foreign { name: &'static str },
+    Foreign {
+        name: &'static str,
+    },
     ByteOrder,
-    WordSize { bits: u32 },
-    Version { found: u32 },
-    Features { bits: u64 },
+    WordSize {
+        bits: u32,
+    },
+    Version {
+        found: u32,
+    },
+    Features {
+        bits: u64,
+    },
     Checksum,
-    Sizes { header: u64, file: u64 },
-    DataSize { found: u64 },
+    Sizes {
+        header: u64,
+        file: u64,
+    },
+    DataSize {
+        found: u64,
+    },
     Generation,
-    ReadOnly { errno: i32 },
-    NoSpace { source: io::Error },
-    NulInPath,
+    ReadOnly {
+        errno: i32,
+    },
+    NoSpace {
+        source: io::Error,
+    },
+    NulInName,
     Unsealed,
-    LockTimeout { lock: &'static str },
+    LockTimeout {
+        lock: &'static str,
+    },
     DataEmpty,
-    DataTooLarge { length: u64 },
-    SizeTooSmall { size: f64 },
-    SizeTooLarge { size: f64 },
-    Mode { mode: f64 },
-    Descriptor { fd: i32, source: io::Error },
+    DataTooLarge {
+        length: u64,
+    },
+    SizeTooSmall {
+        size: f64,
+    },
+    SizeTooLarge {
+        size: f64,
+    },
+    Mode {
+        mode: f64,
+    },
+    Descriptor {
+        fd: i32,
+        source: io::Error,
+    },
     TailDamaged,
-    SyncFailedBefore { source: io::Error },
+    SyncFailedBefore {
+        source: io::Error,
+    },
     NoPath,
     Bug,
 }
@@ -97,14 +136,17 @@ impl fmt::Display for Reason {
             Reason::Generation => write!(f, "header is damaged (generation)"),
             Reason::ReadOnly { .. } => write!(f, "read-only"),
             Reason::NoSpace { source } => write!(f, "no space: {}", plain(source)),
-            Reason::NulInPath => write!(f, "path contains a NUL byte"),
+            Reason::NulInName => write!(f, "name contains a NUL byte"),
             Reason::Unsealed => write!(f, "memfd is not sealed against shrinking"),
             Reason::LockTimeout { lock } => {
                 write!(f, "the {lock} lock is held by another process for too long")
             }
             Reason::DataEmpty => write!(f, "data is empty"),
             Reason::DataTooLarge { length } => {
-                write!(f, "data of {length} bytes is too large (at most {MAX_ENTRY})")
+                write!(
+                    f,
+                    "data of {length} bytes is too large (at most {MAX_ENTRY})"
+                )
             }
             Reason::SizeTooSmall { size } => write!(f, "size {size} is less than 1"),
             Reason::SizeTooLarge { size } => {

@@ -62,8 +62,13 @@ pub struct MakingOptions {
 
 impl MakingOptions {
     fn making(&self) -> Result<Making> {
-        let switch = |value: i8| (value >= 0).then(|| value != 0);
-        Making::new(self.size, self.mode, switch(self.sparse), switch(self.checksum))
+        let switch = |value: i8| (value >= 0).then_some(value != 0);
+        Making::new(
+            self.size,
+            self.mode,
+            switch(self.sparse),
+            switch(self.checksum),
+        )
     }
 }
 
@@ -485,11 +490,7 @@ pub unsafe extern "C" fn dls_eventfd(
 /// # Safety
 /// See the conventions.
 #[no_mangle]
-pub unsafe extern "C" fn dls_eventfd_set(
-    log: &Log,
-    fd: c_int,
-    error: *mut *mut Failure,
-) -> Status {
+pub unsafe extern "C" fn dls_eventfd_set(log: &Log, fd: c_int, error: *mut *mut Failure) -> Status {
     // SAFETY: the conventions.
     unsafe { attempt(error, || log.set_eventfd(fd).map(|()| Status::Ok)) }
 }
@@ -503,7 +504,11 @@ pub unsafe extern "C" fn dls_notify(log: &Log, error: *mut *mut Failure) -> Stat
     // SAFETY: the conventions.
     unsafe {
         attempt(error, || {
-            Ok(if log.notify()? { Status::Ok } else { Status::None })
+            Ok(if log.notify()? {
+                Status::Ok
+            } else {
+                Status::None
+            })
         })
     }
 }

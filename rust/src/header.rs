@@ -134,7 +134,7 @@ impl Identity {
             return Err(Reason::Features { bits });
         }
         let data_size = u64_at(page, DATA_SIZE);
-        if data_size < 1 || data_size > MAX_DATA_SIZE {
+        if !(1..=MAX_DATA_SIZE).contains(&data_size) {
             return Err(Reason::DataSize { found: data_size });
         }
         Ok(Identity {
@@ -237,11 +237,12 @@ mod tests {
     #[test]
     fn a_page_with_its_magic_is_a_log_and_without_it_unborn() {
         let length = identity().file_length();
-        assert_eq!(judge(&born(), length), Ok(Judgement::Log(identity())));
+        let judged = |page: &[u8], length| judge(page, length).unwrap();
+        assert_eq!(judged(&born(), length), Judgement::Log(identity()));
         let page = identity().page(&HERE);
-        assert_eq!(judge(&page, length), Ok(Judgement::Unborn(Some(identity()))));
-        assert_eq!(judge(&[0; PAGE], length), Ok(Judgement::Unborn(None)));
-        assert_eq!(judge(&[], 0), Ok(Judgement::Unborn(None)));
+        assert_eq!(judged(&page, length), Judgement::Unborn(Some(identity())));
+        assert_eq!(judged(&[0; PAGE], length), Judgement::Unborn(None));
+        assert_eq!(judged(&[], 0), Judgement::Unborn(None));
     }
 
     #[test]

@@ -227,7 +227,10 @@ impl Checked {
     pub fn seal(salt: u64, field: Field, context: u64, value: u64) -> u64 {
         let value = value & Self::VALUE_MASK;
         let mut bytes = [0; 32];
-        for (place, word) in bytes.chunks_exact_mut(8).zip([salt, field as u64, context, value]) {
+        for (place, word) in bytes
+            .chunks_exact_mut(8)
+            .zip([salt, field as u64, context, value])
+        {
             place.copy_from_slice(&word.to_ne_bytes());
         }
         u64::from(crc32c::crc32c(&bytes)) << Self::VALUE_BITS | value
@@ -235,7 +238,7 @@ impl Checked {
 
     pub fn open(salt: u64, field: Field, context: u64, word: u64) -> Option<u64> {
         let value = word & Self::VALUE_MASK;
-        (Self::seal(salt, field, context, value) == word).then(|| value)
+        (Self::seal(salt, field, context, value) == word).then_some(value)
     }
 }
 
@@ -261,7 +264,10 @@ mod tests {
             assert_eq!(slot, Slot::Committed { len, utf8, more });
         }
         for size in [1, MIN_SLOT, MAX_RESERVATION] {
-            assert_eq!(Slot::from_word(reserved_word(size)), Slot::Reserved { size });
+            assert_eq!(
+                Slot::from_word(reserved_word(size)),
+                Slot::Reserved { size }
+            );
             assert_eq!(Slot::from_word(sealed_word(size)), Slot::Sealed { size });
         }
         assert_eq!(Slot::from_word(EMPTY), Slot::Empty);

@@ -86,7 +86,13 @@ impl Mapping {
     fn unit(&self, at: u64) -> &AtomicU32 {
         assert!(at < self.units as u64, "unit outside the region");
         // SAFETY: the unit lies in the mapping, which lives as long as `self`, at a multiple of four.
-        unsafe { &*self.map.as_mut_ptr().add(HEADER + at as usize * UNIT_BYTES).cast() }
+        unsafe {
+            &*self
+                .map
+                .as_mut_ptr()
+                .add(HEADER + at as usize * UNIT_BYTES)
+                .cast()
+        }
     }
 
     /// Where the payload of the slot at `at` begins, if `len` bytes of it lie inside the region.
@@ -94,7 +100,10 @@ impl Mapping {
     pub fn payload(&self, at: u64, len: usize) -> *mut u8 {
         let region = self.units * UNIT_BYTES;
         let start = (at.saturating_add(SLOT_HEADER) as usize).saturating_mul(UNIT_BYTES);
-        assert!(start <= region && len <= region - start, "payload outside the region");
+        assert!(
+            start <= region && len <= region - start,
+            "payload outside the region"
+        );
         // SAFETY: start and end were just found to lie inside the mapping.
         unsafe { self.map.as_mut_ptr().add(HEADER + start) }
     }
@@ -108,7 +117,8 @@ impl Mapping {
         let region = self.units();
         let wanted = (end + BACKING_STEP / UNIT).min(region).max(end);
         let from = self.backed.load(Ordering::Relaxed).min(end);
-        let reserve = |to: u64| sys::allocate(file, HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
+        let reserve =
+            |to: u64| sys::allocate(file, HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
         // Near the end of the disk the step ahead may be what does not fit.
         let backed = match reserve(wanted) {
             Ok(()) => wanted,
@@ -197,8 +207,14 @@ impl Memory for Mapping {
     }
 
     fn zero(&self, from: u64, to: u64) {
-        assert!(from <= to && to <= self.units as u64, "range outside the region");
-        let (from, len) = (from as usize * UNIT_BYTES, (to - from) as usize * UNIT_BYTES);
+        assert!(
+            from <= to && to <= self.units as u64,
+            "range outside the region"
+        );
+        let (from, len) = (
+            from as usize * UNIT_BYTES,
+            (to - from) as usize * UNIT_BYTES,
+        );
         // SAFETY: the range was just found to lie inside the mapping.
         unsafe { ptr::write_bytes(self.map.as_mut_ptr().add(HEADER + from), 0, len) }
     }

@@ -33,7 +33,9 @@ pub fn recover<M: Memory>(core: &Core<M>) -> Recovered {
             damaged: 0,
         };
     }
-    let mark = core.checked(Field::Synced).filter(|&end| end <= core.units());
+    let mark = core
+        .checked(Field::Synced)
+        .filter(|&end| end <= core.units());
     let mut recovery = Recovery {
         core,
         generation: core.generation(),
@@ -140,7 +142,7 @@ impl<M: Memory> Recovery<'_, M> {
         let sum = || self.core.entry_crc(at, word, len, self.generation);
         let agrees =
             next <= limit && (!self.core.checksums() || self.core.memory.load_aux(at) == sum());
-        agrees.then(|| next)
+        agrees.then_some(next)
     }
 
     /// The same within the budget, for guesses.
@@ -206,7 +208,8 @@ impl<M: Memory> Recovery<'_, M> {
     }
 
     fn leads_on(&mut self, at: u64, word: u32) -> Option<u64> {
-        self.slot_end(at, word).filter(|&next| self.makes_sense(next, CHAIN))
+        self.slot_end(at, word)
+            .filter(|&next| self.makes_sense(next, CHAIN))
     }
 
     fn give_up(&mut self, at: u64) -> Option<u64> {

@@ -85,7 +85,9 @@ impl Making {
             data_size: self.size,
             salt: sys::random().map_err(failed("get random bytes"))?,
             checksums: self.checksums.unwrap_or(!in_memory),
-            sparse: self.sparse.unwrap_or_else(|| in_memory || sparse_by_environment()),
+            sparse: self
+                .sparse
+                .unwrap_or_else(|| in_memory || sparse_by_environment()),
         })
     }
 }
@@ -105,7 +107,7 @@ impl Region {
 
     fn open_path(path: &Path, making: &Making) -> Result<Region> {
         if path.as_os_str().as_bytes().contains(&0) {
-            return Err(Reason::NulInPath.into());
+            return Err(Reason::NulInName.into());
         }
         let current = std::env::current_dir().unwrap_or_default();
         let paths = Some((path.to_path_buf(), current.join(path)));
@@ -117,14 +119,16 @@ impl Region {
                 return Self::enter(file, Kind::Path, paths, identity);
             }
         }
-        Err(failed("settle on a file")(io::Error::from_raw_os_error(libc::EBUSY)))
+        Err(failed("settle on a file")(io::Error::from_raw_os_error(
+            libc::EBUSY,
+        )))
     }
 
     /// A log in memory. With a name, its descriptor may be passed on.
     pub fn in_memory(name: Option<&[u8]>, making: &Making) -> Result<Region> {
         let kind = name.map_or(Kind::Anonymous, |_| Kind::Descriptor);
         let name = CString::new(name.unwrap_or(b"Data::Log::Shared"))
-            .map_err(|_| Error::from(Reason::NulInPath))?;
+            .map_err(|_| Error::from(Reason::NulInName))?;
         let file = sys::memfd(&name).map_err(failed("create a memfd"))?;
         let identity = making.identity(true)?;
         write_log(&file, &identity, false)?;
@@ -136,7 +140,11 @@ impl Region {
     pub fn from_fd(fd: RawFd) -> Result<Region> {
         let (file, writable) =
             sys::duplicate(fd).map_err(|source| Reason::Descriptor { fd, source })?;
-        if !file.metadata().map_err(failed("look at the file"))?.is_file() {
+        if !file
+            .metadata()
+            .map_err(failed("look at the file"))?
+            .is_file()
+        {
             return Err(Reason::NotRegular.into());
         }
         if !writable {
@@ -177,7 +185,10 @@ impl Region {
             sys::allocate(&file, 0, identity.file_length()).map_err(failed("reserve space"))?;
         }
         let backing = if identity.sparse && !is_memfd(&file)? {
-            Some(file.try_clone().map_err(failed("duplicate the descriptor"))?)
+            Some(
+                file.try_clone()
+                    .map_err(failed("duplicate the descriptor"))?,
+            )
         } else {
             None
         };
@@ -229,9 +240,15 @@ impl Region {
         let store = |field, value| core.memory.store(field, value, Release);
         let truncation = core.truncation().min(end);
         store(Field::Tail, recovered.tail.0);
-        store(Field::Truncation, core.seal_field(Field::Truncation, truncation));
+        store(
+            Field::Truncation,
+            core.seal_field(Field::Truncation, truncation),
+        );
         store(Field::Synced, core.seal_field(Field::Synced, end));
-        store(Field::Reset, Checked::seal(core.salt(), Field::Reset, core.generation(), 0));
+        store(
+            Field::Reset,
+            Checked::seal(core.salt(), Field::Reset, core.generation(), 0),
+        );
         store(Field::Wake, 0);
         store(Field::Hole, Hole::NONE.0);
         store(Field::SyncFailed, 0);
@@ -269,7 +286,9 @@ impl Region {
     }
 
     fn recorded_whereabouts(&self) -> Whereabouts {
-        Whereabouts::from_words(Whereabouts::FIELDS.map(|field| self.core.memory.load(field, Relaxed)))
+        Whereabouts::from_words(
+            Whereabouts::FIELDS.map(|field| self.core.memory.load(field, Relaxed)),
+        )
     }
 
     /// A description of this very process's own, for exclusive locks.
@@ -305,7 +324,11 @@ impl Region {
 
     /// Puts the directory entry on disk; a log without a path has none.
     pub fn flush_directory(&self) -> io::Result<()> {
-        match self.path.as_ref().and_then(|(_, absolute)| absolute.parent()) {
+        match self
+            .path
+            .as_ref()
+            .and_then(|(_, absolute)| absolute.parent())
+        {
             Some(directory) => match File::open(directory) {
                 Ok(directory) => directory.sync_all(),
                 // Renamed or removed meanwhile, or not ours to read: its entry is not ours to keep.
@@ -327,7 +350,8 @@ impl Region {
     }
 
     pub fn is_durable(&self) -> bool {
-        self.kind == Kind::Path || (self.kind == Kind::Descriptor && !is_memfd(&self.file).unwrap_or(false))
+        self.kind == Kind::Path
+            || (self.kind == Kind::Descriptor && !is_memfd(&self.file).unwrap_or(false))
     }
 
     /// The descriptor that the user may pass on.
@@ -350,7 +374,7 @@ impl Region {
 /// Removes a file; one that is gone already is as good.
 pub fn unlink(path: &Path) -> Result<()> {
     if path.as_os_str().as_bytes().contains(&0) {
-        return Err(Reason::NulInPath.into());
+        return Err(Reason::NulInName.into());
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("unlink")(error)),
@@ -387,7 +411,11 @@ fn existing(path: &Path) -> Result<Option<File>> {
             })
         }
     };
-    if !file.metadata().map_err(failed("look at the file"))?.is_file() {
+    if !file
+        .metadata()
+        .map_err(failed("look at the file"))?
+        .is_file()
+    {
         return Err(Reason::NotRegular.into());
     }
     Ok(Some(file))
@@ -413,7 +441,7 @@ fn create(path: &Path, making: &Making) -> Result<Option<(File, Identity)>> {
     if let Ok(file) = sys::open(directory, libc::O_TMPFILE | libc::O_RDWR, 0o600) {
         make(&file)?;
         match named(sys::link_fd(&file, path)) {
-            Ok(named) => return Ok(named.then(|| (file, identity))),
+            Ok(named) => return Ok(named.then_some((file, identity))),
             // No /proc to name it by.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("create")(error)),
@@ -424,10 +452,10 @@ fn create(path: &Path, making: &Making) -> Result<Option<(File, Identity)>> {
     let temporary = directory.join(format!(".log-shared-{random:016x}"));
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
     let file = sys::open(&temporary, flags, 0o600).map_err(failed("create"))?;
-    let result = make(&file)
-        .and_then(|()| named(fs::hard_link(&temporary, path)).map_err(failed("create")));
+    let result =
+        make(&file).and_then(|()| named(fs::hard_link(&temporary, path)).map_err(failed("create")));
     let _ = fs::remove_file(&temporary);
-    result.map(|named| named.then(|| (file, identity)))
+    result.map(|named| named.then_some((file, identity)))
 }
 
 /// Makes an empty file of ours, or what a killed creator of ours left, into a log.
@@ -471,9 +499,11 @@ fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
     let page = identity.page(&whereabouts(file)?);
     let sync = || if durable { file.sync_all() } else { Ok(()) };
     sys::check_file_size_limit(length).map_err(failed("make a file of this size"))?;
-    file.write_all_at(&page, 0).map_err(failed("write the header"))?;
+    file.write_all_at(&page, 0)
+        .map_err(failed("write the header"))?;
     if identity.sparse {
-        file.set_len(length).map_err(failed("set the file's size"))?;
+        file.set_len(length)
+            .map_err(failed("set the file's size"))?;
     } else {
         sys::allocate(file, 0, length).map_err(failed("reserve space"))?;
     }
@@ -486,7 +516,8 @@ fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
 fn judge_file(file: &File) -> Result<Judgement> {
     let length = file.metadata().map_err(failed("look at the file"))?.len();
     let mut head = vec![0; length.min(header::PAGE as u64) as usize];
-    file.read_exact_at(&mut head, 0).map_err(failed("read the header"))?;
+    file.read_exact_at(&mut head, 0)
+        .map_err(failed("read the header"))?;
     judge(&head, length).map_err(Error::from)
 }
 
@@ -530,4 +561,3 @@ fn is_memfd(file: &File) -> Result<bool> {
         Err(_) => Ok(file.metadata().map_err(failed("look at the file"))?.nlink() == 0),
     }
 }
-

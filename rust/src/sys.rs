@@ -80,7 +80,12 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, nanoseconds: u64) {
 pub fn futex_wake_all(word: &AtomicU32) {
     // SAFETY: `word` lives through the call.
     unsafe {
-        libc::syscall(libc::SYS_futex, word as *const AtomicU32, libc::FUTEX_WAKE, i32::MAX);
+        libc::syscall(
+            libc::SYS_futex,
+            word as *const AtomicU32,
+            libc::FUTEX_WAKE,
+            i32::MAX,
+        );
     }
 }
 
@@ -116,7 +121,11 @@ pub fn try_lock(file: &File, byte: i64, lock: Lock) -> io::Result<bool> {
 
 /// Opens the file of `fd` anew, as a description of this process's own.
 pub fn reopen(fd: &impl AsRawFd) -> io::Result<File> {
-    open(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())), libc::O_RDWR, 0)
+    open(
+        Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())),
+        libc::O_RDWR,
+        0,
+    )
 }
 
 /// Opens close-on-exec.
@@ -152,8 +161,9 @@ pub fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     while at < to {
         let len = PIECE.min(to - at);
         // SAFETY: no pointers.
-        let error =
-            unsafe { libc::posix_fallocate(file.as_raw_fd(), at as libc::off_t, len as libc::off_t) };
+        let error = unsafe {
+            libc::posix_fallocate(file.as_raw_fd(), at as libc::off_t, len as libc::off_t)
+        };
         match error {
             0 => at += len,
             libc::EINTR => {}
@@ -311,4 +321,3 @@ pub fn effective_user() -> u32 {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() }
 }
-

@@ -28,7 +28,8 @@ static int free_handle(pTHX_ SV *sv, MAGIC *mg) {
 #ifdef USE_ITHREADS
 static int clone_handle(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
     PERL_UNUSED_ARG(params);
-    mg->mg_ptr = (char *)dls_clone((const dls_log *)mg->mg_ptr);
+    if (mg->mg_ptr)
+        mg->mg_ptr = (char *)dls_clone((const dls_log *)mg->mg_ptr);
     if (!mg->mg_ptr)
         mg->mg_private |= DESTROYED;
     return 0;
@@ -110,13 +111,6 @@ static uint64_t whole_number_of(pTHX_ SV *arg, const char *method, const char *n
     if (number < 0 || number >= 18446744073709551616.0 || number != Perl_floor(number))
         return UINT64_MAX;
     return (uint64_t)number;
-}
-
-static bool is_given(pTHX_ SV *arg) {
-    if (!arg)
-        return FALSE;
-    SvGETMAGIC(arg);
-    return SvOK(arg);
 }
 
 static uint64_t patience_of(pTHX_ SV *arg, const char *method) {
@@ -291,7 +285,8 @@ new(SV *class, SV *path, SV *size, SV *mode = NULL, ...)
     if (items > 4 && items % 2)
         croak(CLASS "->new: odd number of options");
     making.size = number_of(aTHX_ size, "new", "size");
-    if (is_given(aTHX_ mode))
+    mode = mode ? fetched(aTHX_ mode) : NULL;
+    if (mode && SvOK(mode))
         making.mode = number_of(aTHX_ mode, "new", "mode");
     for (i = 4; i < items; i += 2) {
         const char *option = SvPV_nolen(ST(i));
@@ -332,9 +327,7 @@ new_memfd(SV *class, SV *name, SV *size)
     making.size = number_of(aTHX_ size, "new_memfd", "size");
     stash = class_of(aTHX_ class);
     name = fetched(aTHX_ name);
-    string = SvOK(name) ? string_of(aTHX_ name, &len, &utf8) : CLASS;
-    if (!SvOK(name))
-        len = strlen(CLASS);
+    string = string_of(aTHX_ SvOK(name) ? name : newSVpvs_flags(CLASS, SVs_TEMP), &len, &utf8);
     if (dls_in_memory((const uint8_t *)string, len, &making, &log, &error) != DLS_STATUS_OK)
         croak_error(aTHX_ "new_memfd", error);
     RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, 0));
@@ -362,10 +355,12 @@ DESTROY(SV *self)
   PREINIT:
     MAGIC *mg;
   CODE:
-    /* What a running method still needs goes with the referent. */
+    /* A method that is running user's code looks at the handle again before it goes on. */
     mg = find_handle(self);
-    if (mg)
+    if (mg) {
         mg->mg_private |= DESTROYED;
+        free_handle(aTHX_ NULL, mg);
+    }
 
 UV
 append(SV *self, SV *data)

@@ -71,7 +71,7 @@ impl<M: Memory> Core<M> {
     }
 
     #[inline]
-    fn place(&self, size: u64, fill: impl Fn(u64) -> u32) -> Result<u64, Refusal> {
+    pub(super) fn place(&self, size: u64, fill: impl Fn(u64) -> u32) -> Result<u64, Refusal> {
         for attempt in 0..=MAX_ATTEMPTS {
             let at = self.reserve(size)?;
             if attempt > 0 {
@@ -87,7 +87,7 @@ impl<M: Memory> Core<M> {
     }
 
     #[inline]
-    fn reserve(&self, size: u64) -> Result<u64, Refusal> {
+    pub(super) fn reserve(&self, size: u64) -> Result<u64, Refusal> {
         let mut tail = self.tail();
         for _ in 0..RACES {
             if !self.holds(tail) {
@@ -119,15 +119,15 @@ impl<M: Memory> Core<M> {
         let at = tail.start();
         if tail.size() != 0 && self.memory.load_word(at, Relaxed) == layout::EMPTY {
             // Whoever was first has published the same size, or gone further. Carried by T.
-            let _ = self
-                .memory
-                .exchange_word(at, layout::EMPTY, reserved_word(tail.size()), AcqRel);
+            let _ =
+                self.memory
+                    .exchange_word(at, layout::EMPTY, reserved_word(tail.size()), AcqRel);
         }
     }
 
     /// Writes payload and aux; the word to commit them with.
     #[inline]
-    fn fill(&self, at: u64, entry: Entry<'_>, more: bool) -> u32 {
+    pub(super) fn fill(&self, at: u64, entry: Entry<'_>, more: bool) -> u32 {
         let word = entry.word(more);
         self.memory.write_payload(at, entry.data);
         if self.checksums {
@@ -142,7 +142,7 @@ impl<M: Memory> Core<M> {
 
     /// False if the slot was sealed. Pairs: W, L.
     #[inline]
-    fn commit(&self, at: u64, size: u64, word: u32) -> bool {
+    pub(super) fn commit(&self, at: u64, size: u64, word: u32) -> bool {
         let mut seen = self.memory.load_word(at, Relaxed);
         // The word moves on once before it is final: somebody may publish the size.
         for _ in 0..2 {

@@ -45,8 +45,8 @@ use crate::memory::Memory;
 mod append;
 mod reset;
 mod truncate;
-pub mod walk;
 mod wake;
+pub mod walk;
 
 pub use append::{Entry, Refusal};
 pub use walk::{Found, Located, Patience, Position, Stop};
@@ -134,7 +134,10 @@ impl<M: Memory> Core<M> {
             if Checked::open(self.salt, field, 0, seen).map_or(false, |now| now >= value) {
                 return;
             }
-            match self.memory.exchange(field, seen, self.seal_field(field, value), AcqRel) {
+            match self
+                .memory
+                .exchange(field, seen, self.seal_field(field, value), AcqRel)
+            {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }

@@ -50,7 +50,10 @@ impl<M: Memory> Core<M> {
         let store = |field, value| self.memory.store(field, value, Release);
         store(Field::Truncation, self.seal_field(Field::Truncation, 0));
         store(Field::Hole, Hole::NONE.0);
-        store(Field::Reset, self.reset_record(self.generation(), NOTHING_LEFT));
+        store(
+            Field::Reset,
+            self.reset_record(self.generation(), NOTHING_LEFT),
+        );
         // Pairs: Z.
         store(Field::Tail, Tail::EMPTY.0);
         self.wake();
@@ -71,10 +74,17 @@ impl<M: Memory> Core<M> {
             if tail == Tail::RESETTING {
                 return true;
             }
-            let used = if self.holds(tail) { tail.end() } else { self.units };
+            let used = if self.holds(tail) {
+                tail.end()
+            } else {
+                self.units
+            };
             let record = self.reset_record(self.next_generation(), IN_USE + used);
             self.memory.store(Field::Reset, record, Relaxed);
-            match self.memory.exchange(Field::Tail, tail.0, Tail::RESETTING.0, AcqRel) {
+            match self
+                .memory
+                .exchange(Field::Tail, tail.0, Tail::RESETTING.0, AcqRel)
+            {
                 Ok(_) => return false,
                 Err(now) => tail = Tail(now),
             }

@@ -31,7 +31,7 @@ pub struct Position {
 pub enum Patience {
     /// Whatever its size.
     AtOnce,
-    /// Microseconds for a small slot; a large one gets [time to copy](Core::due) on top.
+    /// Microseconds for a small slot; a large one gets time to copy on top, unless it is 0.
     Within(u64),
 }
 
@@ -61,7 +61,9 @@ pub struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     Entry(Located),
-    Sealed { next: u64 },
+    Sealed {
+        next: u64,
+    },
     Open(Open),
     /// The tail.
     End,
@@ -220,14 +222,19 @@ impl<M: Memory> Core<M> {
             }
         }
         let sealed = sealed_word(open.size);
-        if self.memory.exchange_word(open.at, open.word, sealed, SeqCst).is_ok() {
+        if self
+            .memory
+            .exchange_word(open.at, open.word, sealed, SeqCst)
+            .is_ok()
+        {
             self.wake();
         }
         0
     }
 
     /// Ticks that an open slot may stay so: the caller's patience and the time to copy the slot at
-    /// 64 MB/s, doubled with each attempt of its writer.
+    /// 64 MB/s, doubled with each attempt of its writer. No patience is none at the first attempt
+    /// only, so that impatient readers do not keep a live writer from ever getting through.
     fn due(&self, open: Open, patience: Patience) -> u64 {
         let microseconds = match patience {
             Patience::AtOnce => return 0,
@@ -237,6 +244,9 @@ impl<M: Memory> Core<M> {
         // the checksum. Taken for an attempt, that would make a dead writer's place last for ages.
         let aux = self.memory.load_aux(open.at);
         let attempt = if aux <= MAX_ATTEMPTS { aux } else { 0 };
+        if microseconds == 0 && attempt == 0 {
+            return 0;
+        }
         let nanoseconds = microseconds
             .saturating_mul(1000)
             .saturating_add(open.size * NANOSECONDS_PER_UNIT)
