@@ -167,17 +167,17 @@ subtest 'a path that cannot be' => sub {
     my %errno = (
         scratch('missing/x.log') => 'ENOENT',
         scratch('object/x.log')  => 'ENOTDIR',
-        ''                       => 'ENOENT',
         scratch( 'n' x 300 )     => 'ENAMETOOLONG',
     );
     for my $path ( sort keys %errno ) {
         local $! = 0;
         my $made = eval { Data::Log::Shared->new( $path, 100 ) };
         my $is   = $!{ $errno{$path} };
-        is( $made, undef, qq{"$path" is refused} );
-        ok( $is, "... with $errno{$path}" );
-        like( $@, qr/^Data::Log::Shared->new: .*\Q$path\E/, '... and its name' );
+        is( $made, undef, "$errno{$path}: is refused" );
+        ok( $is, '... with that error' );
+        like( $@, qr/^Data::Log::Shared->new: \Q$path\E: /, '... and its name' );
     }
+    croaks( sub { Data::Log::Shared->new( '', 100 ) }, 'new', qr/\w/, 'the empty path is refused' );
 };
 
 subtest 'nothing is left open' => sub {

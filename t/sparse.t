@@ -1,6 +1,7 @@
 use strict;
 use warnings;
 
+use IO::Handle ();
 use lib 't/lib';
 use LogTest;
 use Test::More;
@@ -20,6 +21,11 @@ sub allocated { return 512 * ( stat $_[0] )[12] }
 }
 
 subtest 'a file reserves its space' => sub {
+    open my $zeros, '>', scratch('zeros') or die $!;
+    print {$zeros} "\0" x $SIZE;
+    $zeros->flush;
+    $zeros->sync;
+    plan skip_all => 'this file system stores zeros as nothing' if allocated( scratch('zeros') ) < $SIZE;
     my $path = scratch('full');
     my $log  = Data::Log::Shared->new( $path, $SIZE );
     cmp_ok( allocated($path), '>=', $SIZE, 'by default' );
