@@ -7,14 +7,14 @@ use strict;
 use warnings;
 
 use Data::Log::Shared;
-use FindBin qw($Bin);
+use FindBin      qw($Bin);
 use Getopt::Long qw(GetOptions);
-use List::Util qw(max min);
-use POSIX ();
+use List::Util   qw(max min);
+use POSIX        ();
 use lib "$Bin/lib";
 use BenchReport qw(describe_machine cpu_time wall_time per_second);
 
-my %opt   = (processes => '1,2,4,8', count => 200_000, length => 12, rounds => 5);
+my %opt   = ( processes => '1,2,4,8', count => 200_000, length => 12, rounds => 5 );
 my $usage = <<"END";
 usage: $0 [--processes N,N...] [--count N] [--length BYTES] [--rounds N]
   --processes  how many at once (default $opt{processes})
@@ -22,23 +22,23 @@ usage: $0 [--processes N,N...] [--count N] [--length BYTES] [--rounds N]
   --length     bytes of an entry, 12 or more (default $opt{length})
   --rounds     rounds, of which the best counts (default $opt{rounds})
 END
-GetOptions(\%opt, 'processes=s', 'count=i', 'length=i', 'rounds=i', 'help') && !@ARGV or die $usage;
-if ($opt{help}) { print $usage; exit 0 }
-my ($count, $length, $rounds) = @opt{qw(count length rounds)};
+GetOptions( \%opt, 'processes=s', 'count=i', 'length=i', 'rounds=i', 'help' ) && !@ARGV or die $usage;
+if ( $opt{help} ) { print $usage; exit 0 }
+my ( $count, $length, $rounds ) = @opt{qw(count length rounds)};
 my @processes = $opt{processes} =~ /\A[0-9,]+\z/ ? grep { $_ } split /,/, $opt{processes} : ();
 @processes && $count > 0 && $length >= 12 && $rounds > 0 or die $usage;
 
 sub entries {
     my ($process) = @_;
-    return map { sprintf '%04d%08d%s', $process, $_, 'x' x ($length - 12) } 1 .. $count;
+    return map { sprintf '%04d%08d%s', $process, $_, 'x' x ( $length - 12 ) } 1 .. $count;
 }
 
 sub verify {
-    my ($log, $processes) = @_;
+    my ( $log, $processes ) = @_;
     my @last = (0) x $processes;
     $log->each_entry(
         sub {
-            my ($process, $n) = unpack 'A4 A8', $_[0];
+            my ( $process, $n ) = unpack 'A4 A8', $_[0];
             length $_[0] == $length && $n == ++$last[$process] or die "wrong entry at $_[1]: $_[0]\n";
         }
     );
@@ -52,19 +52,19 @@ sub concurrent_appends {
     my ($processes) = @_;
 
     # A writer that was overtaken leaves a place behind, hence the room to spare.
-    my $log = Data::Log::Shared->new(undef, $processes * $count * (8 + $length + 3) + 1_000_000);
+    my $log = Data::Log::Shared->new( undef, $processes * $count * ( 8 + $length + 3 ) + 1_000_000 );
     pipe my $ready,   my $is_ready or die "pipe: $!\n";
     pipe my $gate,    my $open     or die "pipe: $!\n";
     pipe my $results, my $result   or die "pipe: $!\n";
     my @pids;
-    for my $process (0 .. $processes - 1) {
+    for my $process ( 0 .. $processes - 1 ) {
         my $pid = fork // die "fork: $!\n";
-        if (!$pid) {
+        if ( !$pid ) {
             my @entries = entries($process);
             close $open;
             syswrite $is_ready, "\n";
             sysread $gate, my $nothing, 1;
-            my ($cpu, $start) = (cpu_time(), wall_time());
+            my ( $cpu, $start ) = ( cpu_time(), wall_time() );
             defined $log->append($_) or die "the log is full\n" for @entries;
             my $end = wall_time();
             syswrite $result, sprintf "%.9f %.9f %.9f\n", $start, $end, cpu_time() - $cpu;
@@ -80,25 +80,27 @@ sub concurrent_appends {
         waitpid $pid, 0;
         $? == 0 or die "a process failed with status $?\n";
     }
-    verify($log, $processes);
+    verify( $log, $processes );
     my $cpu = 0;
     $cpu += $_->[2] for @times;
-    return (max(map { $_->[1] } @times) - min(map { $_->[0] } @times), $cpu);
+    return ( max( map { $_->[1] } @times ) - min( map { $_->[0] } @times ), $cpu );
 }
 
 $| = 1;
 describe_machine('Data::Log::Shared');
-printf "%-9s %22s %12s %13s\n", 'processes', "each $count x $length B", 'aggregate', 'processor';
+print "Each process appends $count entries of $length B; processor time is that of one append.\n\n";
+printf "%-9s %13s %13s %13s\n", 'processes', 'wall time', 'aggregate', 'processor';
 my %best;
-for my $round (1 .. $rounds) {
+for my $round ( 1 .. $rounds ) {
     for my $processes (@processes) {
-        my ($wall, $cpu) = concurrent_appends($processes);
-        $best{$processes} = [$wall, $cpu] if !$best{$processes} || $wall < $best{$processes}[0];
+        my ( $wall, $cpu ) = concurrent_appends($processes);
+        $best{$processes} = [ $wall, $cpu ] if !$best{$processes} || $wall < $best{$processes}[0];
     }
 }
 for my $processes (@processes) {
-    my ($wall, $cpu) = @{$best{$processes}};
+    my ( $wall, $cpu ) = @{ $best{$processes} };
     my $total = $processes * $count;
-    printf "%-9d %20.1f ms %12s %10.1f ns\n", $processes, 1000 * $wall, per_second($total / $wall), 1e9 * $cpu / $total;
+    printf "%-9d %10.1f ms %13s %10.1f ns\n", $processes, 1000 * $wall, per_second( $total / $wall ),
+      1e9 * $cpu / $total;
 }
 print "\nAll entries were read back, each process's in order. Best of $rounds rounds.\n";

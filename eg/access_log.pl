@@ -9,7 +9,7 @@ use warnings;
 
 use Data::Log::Shared;
 use File::Temp qw(tempdir);
-use FindBin qw($Bin);
+use FindBin    qw($Bin);
 use IO::Handle;
 
 my $stop = 0;
@@ -18,12 +18,12 @@ $SIG{INT} = $SIG{TERM} = sub { $stop = 1 };
 my @rehearsal = qw(/ /a?id=1 /b?x=1&id=2 /c%20d?id=3 /e?id=4&y=2);
 
 sub rehearse {
-    my $path = $ENV{ACCESS_LOG} = tempdir(CLEANUP => 1) . '/access.log';
+    my $path = $ENV{ACCESS_LOG} = tempdir( CLEANUP => 1 ) . '/access.log';
     my $app  = do "$Bin/access_log.psgi" or die $@ || $!;
     my $tail = $$;
     my $pid  = fork // die "fork: $!\n";
     return $path if $pid;
-    $app->({REQUEST_METHOD => 'GET', REQUEST_URI => $_}) for @rehearsal;
+    $app->( { REQUEST_METHOD => 'GET', REQUEST_URI => $_ } ) for @rehearsal;
     kill TERM => $tail;
     exit 0;
 }
@@ -31,18 +31,18 @@ sub rehearse {
 my $rehearsing = !@ARGV && !defined $ENV{ACCESS_LOG};
 my $path       = $rehearsing ? rehearse() : $ARGV[0] // $ENV{ACCESS_LOG};
 -e $path or die "$path: there is no such log yet\n";
-my $log = Data::Log::Shared->new($path, 1);
+my $log = Data::Log::Shared->new( $path, 1 );
 
-my ($pos, $lines, $last_pass) = (0, 0);
+my ( $pos, $lines, $last_pass ) = ( 0, 0 );
 until ($last_pass) {
 
     # Looked at first, so that the last pass prints all that came before the
     # signal; it does not wait for a place that a killed worker left.
     $last_pass = $stop;
     my $count = $log->entry_count;
-    $pos = $log->each_entry(sub { print "$_[0]\n"; $lines++ }, $pos, $last_pass ? 0 : 20_000);
+    $pos = $log->each_entry( sub { print "$_[0]\n"; $lines++ }, $pos, $last_pass ? 0 : 20_000 );
     STDOUT->flush;
-    $log->wait_for($count, 0.5) if !$last_pass;
+    $log->wait_for( $count, 0.5 ) if !$last_pass;
 }
 if ($rehearsing) {
     wait;

@@ -12,16 +12,16 @@ use warnings;
 use Data::Log::Shared;
 
 my $path = $ENV{ACCESS_LOG} // die "ACCESS_LOG is not set: it names the file of the log\n";
-my $log  = Data::Log::Shared->new($path, $ENV{ACCESS_LOG_SIZE} // 64 * 1024 * 1024);
+my $log  = Data::Log::Shared->new( $path, $ENV{ACCESS_LOG_SIZE} // 64 * 1024 * 1024 );
 
-my ($sequence, $dropped) = (0, 0);
+my ( $sequence, $dropped ) = ( 0, 0 );
 
 sub record {
-    my ($env, $status) = @_;
+    my ( $env, $status ) = @_;
 
     # The target as it was sent: decoded, it could hold blanks and line ends.
-    my ($target, $query) = split /[?]/, $env->{REQUEST_URI}, 2;
-    my ($id) = ($query // '') =~ /(?:^|&)id=([\w.-]+)/;
+    my ( $target, $query ) = split /[?]/, $env->{REQUEST_URI}, 2;
+    my ($id) = ( $query // '' ) =~ /(?:^|&)id=([\w.-]+)/;
     my $line = join ' ', $env->{REQUEST_METHOD}, $target, $status, $$, ++$sequence, $id // '-';
 
     # The client gets its answer even where the log cannot take the line.
@@ -36,24 +36,24 @@ sub logged {
     return sub {
         my ($env) = @_;
         my $response = eval { $app->($env) };
-        if (!$response) {
+        if ( !$response ) {
             warn $@;
-            $response = [500, ['Content-Type' => 'text/plain'], ["internal error\n"]];
+            $response = [ 500, [ 'Content-Type' => 'text/plain' ], ["internal error\n"] ];
         }
-        if (ref $response eq 'CODE') {
+        if ( ref $response eq 'CODE' ) {
             return sub {
                 my ($respond) = @_;
-                $response->(sub { record($env, $_[0][0]); $respond->(@_) });
+                $response->( sub { record( $env, $_[0][0] ); $respond->(@_) } );
             };
         }
-        record($env, $response->[0]);
+        record( $env, $response->[0] );
         return $response;
     };
 }
 
 my $app = sub {
     my $text = "worker $$ answered $sequence requests before, $dropped of them not logged\n";
-    return [200, ['Content-Type' => 'text/plain', 'Content-Length' => length $text], [$text]];
+    return [ 200, [ 'Content-Type' => 'text/plain', 'Content-Length' => length $text ], [$text] ];
 };
 
 logged($app);

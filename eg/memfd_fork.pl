@@ -10,8 +10,8 @@ use feature 'say';
 use Data::Log::Shared;
 use POSIX ();
 
-if (@ARGV == 2 && $ARGV[0] eq '--fd') {
-    my $log = Data::Log::Shared->new_from_fd($ARGV[1]);
+if ( @ARGV == 2 && $ARGV[0] eq '--fd' ) {
+    my $log = Data::Log::Shared->new_from_fd( $ARGV[1] );
     $log->append("the program $$, through descriptor $ARGV[1]") // die "the log is full\n";
     exit 0;
 }
@@ -22,21 +22,21 @@ sub finish {
     $? == 0 or die "a child failed with status $?\n";
 }
 
-my $log = Data::Log::Shared->new_memfd('example', 100_000);
+my $log = Data::Log::Shared->new_memfd( 'example', 100_000 );
 $log->append("the parent $$") // die "the log is full\n";
 
 my $child = fork // die "fork: $!\n";
-if (!$child) {
+if ( !$child ) {
     $log->append("the child $$, by inheritance") // die "the log is full\n";
     exit 0;
 }
 finish($child);
 
 # The memfd is close-on-exec; a duplicate is not, and stays open in the program.
-my $fd      = POSIX::dup($log->memfd) // die "dup: $!\n";
-my $program = fork // die "fork: $!\n";
-if (!$program) {
-    exec $^X, (map { "-I$_" } grep { !ref } @INC), $0, '--fd', $fd or die "exec: $!\n";
+my $fd      = POSIX::dup( $log->memfd ) // die "dup: $!\n";
+my $program = fork                      // die "fork: $!\n";
+if ( !$program ) {
+    exec $^X, ( map { "-I$_" } grep { !ref } @INC ), $0, '--fd', $fd or die "exec: $!\n";
 }
 finish($program);
 POSIX::close($fd);

@@ -29,7 +29,7 @@ for my $example (@examples) {
         }
     );
     waitpid $pid, 0;
-    is( $?, 0, "$name runs to its end" );
+    is( $?,          0,  "$name runs to its end" );
     is( slurp($err), '', "$name has nothing to complain about" );
     isnt( slurp($out), '', "$name tells what it did" );
     opendir my $dir, $folder or die "$folder: $!";

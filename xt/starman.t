@@ -8,6 +8,7 @@ use Data::Log::Shared;
 use File::Spec;
 use FindBin qw($Bin);
 use IO::Socket::INET;
+use POSIX qw(WNOHANG);
 use Test::More;
 use lib "$Bin/../t/lib";
 use LogTest;
@@ -64,11 +65,11 @@ sub connected {
 
 sub start_server {
     my ( $name, $port, @options ) = @_;
-    my $pid = start(
-        $name, @perl, $program{starman}, '--listen', "127.0.0.1:$port",
-        '--max-requests', 1_000_000, @options, "$root/eg/access_log.psgi"
-    );
-    wait_until( sub { connected($port) || waitpid( $pid, 1 ) } );
+    my @server = ( @perl, $program{starman}, '--listen', "127.0.0.1:$port", '--max-requests', 1_000_000 );
+    my $pid    = start( $name, @server, @options, "$root/eg/access_log.psgi" );
+    my $gone;
+    wait_until( sub { $gone = waitpid( $pid, WNOHANG ) or connected($port) } );
+    die "the server does not start:\n", slurp( scratch("$name.err") ) if $gone;
     return $pid;
 }
 
@@ -126,17 +127,15 @@ sub children {
 }
 
 subtest 'no answered request is missing from the log, also when a worker is killed' => sub {
-    my $path = $ENV{ACCESS_LOG} = scratch('access.log');
+    my $path   = $ENV{ACCESS_LOG} = scratch('access.log');
     my $port   = free_port();
     my $server = start_server( 'server', $port, '--workers', $workers, '--preload-app' );
     wait_until( sub { children($server) >= $workers } );
     my $tailer = start( 'tailer', @perl, "$root/eg/access_log.pl", $path );
     my $log    = Data::Log::Shared->new( $path, 1 );
 
-    my $ab = start(
-        'ab', $program{ab}, qw(-q -r -l -k),
-        '-c', $load_at_once, '-n', $load, "http://127.0.0.1:$port/load?id=ab"
-    );
+    my $ab = start( 'ab', $program{ab}, qw(-q -r -l -k),
+        '-c', $load_at_once, '-n', $load, "http://127.0.0.1:$port/load?id=ab" );
     pipe my $answers, my $progress or die "pipe: $!";
     my @clients = map {
         my $name = "client$_";
@@ -180,26 +179,28 @@ subtest 'no answered request is missing from the log, also when a worker is kill
     my ( @lines, @damaged, %line, %last, @disorder );
     $log->each_entry( sub { push @lines, $_[0] }, 0, 0 );
     for my $line (@lines) {
-        my ( $target, $worker, $sequence, $id ) = $line =~ m{\AGET (/\S*) 200 ([0-9]+) ([0-9]+) (ab|(?:client\d|late)-\d+)\z};
+        my ( $target, $worker, $sequence, $id ) =
+          $line =~ m{\AGET (/\S*) 200 ([0-9]+) ([0-9]+) (ab|(?:client\d|late)-\d+)\z};
         if ( !defined $id || $target ne ( $id =~ /-(\d+)/ ? "/page/$1" : '/load' ) ) {
             push @damaged, $line;
             next;
         }
-        push @disorder, $line if $sequence != ++$last{$worker};
+        push @disorder,       $line if $sequence != ++$last{$worker};
         push @{ $line{$id} }, "$worker $sequence";
     }
     is_deeply( \@damaged,  [], 'every line is whole' );
     is_deeply( \@disorder, [], q{each worker's lines are numbered 1, 2, 3 and so on} );
     is( $log->entry_count, @lines, 'entry_count is the number of lines' );
-    ok( slurp( scratch('tailer.out') ) eq join( '', map { "$_\n" } @lines ), 'the tailer printed the very same lines' );
+    ok( slurp( scratch('tailer.out') ) eq join( '', map { "$_\n" } @lines ),
+        'the tailer printed the very same lines' );
 
     push @notes, map { split /\n/, slurp( scratch("client$_") ) } 1 .. $clients;
     my ( @wrong, @doubtful );
     for my $note (@notes) {
         my ( $id, $expected ) = split / /, $note, 2;
         my @found = @{ delete $line{$id} // [] };
-        if ( $expected eq 'in doubt' ) { push @doubtful, $id if @found > 1 }
-        elsif ( "@found" ne $expected ) { push @wrong, "$note: (@found)" }
+        if    ( $expected eq 'in doubt' ) { push @doubtful, $id if @found > 1 }
+        elsif ( "@found" ne $expected )   { push @wrong,    "$note: (@found)" }
     }
     is_deeply( \@wrong,    [], 'every answered request has exactly its line' );
     is_deeply( \@doubtful, [], 'no request that was cut off has two' );
@@ -209,7 +210,7 @@ subtest 'no answered request is missing from the log, also when a worker is kill
     my %count = slurp( scratch('ab.out') ) =~ /^(Complete|Failed) requests:\s+([0-9]+)/mg;
     is( $count{Complete}, $load, "ab sent $load requests" );
     cmp_ok( $by_ab, '>=', $load - $count{Failed}, 'each request that ab saw answered has a line' );
-    cmp_ok( $by_ab, '<=', $load + $load_at_once, 'and at most those cut off have one more' );
+    cmp_ok( $by_ab, '<=', $load + $load_at_once,  'and at most those cut off have one more' );
 
     unlike( slurp( scratch('server.err') ), qr/drops lines/, 'no line was dropped' );
 };

@@ -4,7 +4,7 @@ use warnings;
 use Test::More;
 
 my $object = 'blib/arch/auto/Data/Log/Shared/Shared.so';
--e $object                or plan skip_all => "$object is not built";
+-e $object                 or plan skip_all => "$object is not built";
 `nm --version 2>/dev/null` or plan skip_all => 'nm is not installed';
 
 open my $nm, '-|', qw(nm -D --defined-only), $object or die "nm: $!";

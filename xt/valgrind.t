@@ -38,7 +38,7 @@ for my $test (@tests) {
     my $output = scratch('output');
     my $pid    = in_child(
         sub {
-            open STDOUT, '>',  $output    or die "$output: $!";
+            open STDOUT, '>',  $output  or die "$output: $!";
             open STDERR, '>&', \*STDOUT or die "$output: $!";
             exec @valgrind, $^X, '-Mblib', $test or die "exec: $!";
         }

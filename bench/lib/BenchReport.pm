@@ -5,7 +5,7 @@ use warnings;
 
 use Config;
 use Exporter 'import';
-use POSIX qw(strftime);
+use POSIX       qw(strftime);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID);
 
 our @EXPORT_OK = qw(describe_machine cpu_time wall_time resident per_second);
@@ -14,14 +14,14 @@ sub cpu_time  { clock_gettime(CLOCK_PROCESS_CPUTIME_ID) }
 sub wall_time { clock_gettime(CLOCK_MONOTONIC) }
 
 sub describe_machine {
-    my ($class) = @_;
-    my $cpuinfo = _slurp('/proc/cpuinfo');
-    my ($model) = $cpuinfo =~ /^(?:model name|Hardware|Model)\s*:\s*(.+)$/m;
-    my $cores = () = $cpuinfo =~ /^processor\s*:/mg;
+    my ($class)  = @_;
+    my $cpuinfo  = _slurp('/proc/cpuinfo');
+    my ($model)  = $cpuinfo                =~ /^(?:model name|Hardware|Model)\s*:\s*(.+)$/m;
+    my $cores    = () = $cpuinfo           =~ /^processor\s*:/mg;
     my ($kernel) = _slurp('/proc/version') =~ /^(\S+ version \S+)/;
     printf "%s %s, perl %vd%s, %s x %s, %s, %s\n\n", $class, $class->VERSION // '(no version)', $^V,
-        $Config{useithreads} ? ' with ithreads' : '', $cores, $model // 'unknown processor', $kernel,
-        strftime('%Y-%m-%d %H:%M:%S %z', localtime);
+      $Config{useithreads} ? ' with ithreads' : '', $cores, $model // 'unknown processor', $kernel,
+      strftime( '%Y-%m-%d %H:%M:%S %z', localtime );
 }
 
 # Resident memory of this process in KiB.

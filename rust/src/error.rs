@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why something could not be done.
+/// Why something could not be done. Boxed, so that what rarely fails costs no room on success.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     path: Option<PathBuf>,
     reason: Reason,
 }
@@ -178,20 +181,18 @@ fn plain(error: &io::Error) -> String {
 }
 
 impl Error {
-    pub fn at(self, path: &Path) -> Error {
-        Error {
-            path: Some(path.to_path_buf()),
-            ..self
-        }
+    pub fn at(mut self, path: &Path) -> Error {
+        self.0.path = Some(path.to_path_buf());
+        self
     }
 
     pub fn reason(&self) -> &Reason {
-        &self.reason
+        &self.0.reason
     }
 
     /// `errno`, or 0 where no system call failed.
     pub fn errno(&self) -> i32 {
-        match &self.reason {
+        match &self.0.reason {
             Reason::System { source, .. }
             | Reason::Descriptor { source, .. }
             | Reason::NoSpace { source }
@@ -205,18 +206,18 @@ impl Error {
     /// `[path: ]reason`; the path's bytes as they are.
     pub fn message(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        if let Some(path) = &self.path {
+        if let Some(path) = &self.0.path {
             text.extend_from_slice(path.as_os_str().as_bytes());
             text.extend_from_slice(b": ");
         }
-        text.extend_from_slice(self.reason.to_string().as_bytes());
+        text.extend_from_slice(self.0.reason.to_string().as_bytes());
         text
     }
 }
 
 impl From<Reason> for Error {
     fn from(reason: Reason) -> Error {
-        Error { path: None, reason }
+        Error(Box::new(Inner { path: None, reason }))
     }
 }
 
