@@ -13,6 +13,9 @@
 // `deadline` of `dls_wait`: for ever.
 #define DLS_NO_DEADLINE UINT64_MAX
 
+// `from` of `dls_cursor`: the oldest readable entry. `dls_cursor_offset`: nothing was returned yet.
+#define DLS_NOWHERE UINT64_MAX
+
 // How a call ended.
 typedef enum dls_status {
   DLS_STATUS_OK,
@@ -22,6 +25,8 @@ typedef enum dls_status {
   DLS_STATUS_AGAIN,
   DLS_STATUS_ERROR,
 } dls_status;
+
+typedef struct dls_cursor_t dls_cursor_t;
 
 // Why a call failed.
 typedef struct dls_error dls_error;
@@ -36,6 +41,13 @@ typedef struct dls_making {
   int8_t sparse;
   int8_t checksum;
 } dls_making;
+
+// An entry to be appended.
+typedef struct dls_data {
+  const uint8_t *data;
+  uintptr_t len;
+  bool utf8;
+} dls_data;
 
 // An entry to be copied out, which the mapping holds as long as the handle lives.
 typedef struct dls_payload {
@@ -94,6 +106,15 @@ enum dls_status dls_open(const uint8_t *path_data,
                          struct dls_log **log,
                          struct dls_error **error);
 
+// Attaches to the log at a path for reading only.
+//
+// # Safety
+// See the conventions.
+enum dls_status dls_open_readonly(const uint8_t *path_data,
+                                  uintptr_t path_len,
+                                  struct dls_log **log,
+                                  struct dls_error **error);
+
 // Makes a log in memory. With a `name`, the fd of `dls_memfd` may be passed on; NULL: without.
 //
 // # Safety
@@ -144,6 +165,17 @@ enum dls_status dls_append(const struct dls_log *log,
                            uint64_t *offset,
                            struct dls_error **error);
 
+// Appends `count` entries as one reservation, all or none. `DLS_STATUS_NONE` if they do not fit, or
+// there are none. `offsets` has room for `count`, or is NULL.
+//
+// # Safety
+// See the conventions.
+enum dls_status dls_append_multi(const struct dls_log *log,
+                                 const struct dls_data *data,
+                                 uintptr_t count,
+                                 uint64_t *offsets,
+                                 struct dls_error **error);
+
 // Finds the first entry at or behind an offset. `DLS_STATUS_NONE` if there is nothing to read there yet.
 //
 // # Safety
@@ -175,8 +207,14 @@ uint64_t dls_available(const struct dls_log *log);
 // Offset of the oldest entry that may be read.
 uint64_t dls_truncation(const struct dls_log *log);
 
-// Hides what lies before an offset; the truncation then in force.
-uint64_t dls_truncate(const struct dls_log *log, uint64_t offset);
+// Hides what lies before an offset; `*truncation` is what is in force then.
+//
+// # Safety
+// See the conventions.
+enum dls_status dls_truncate(const struct dls_log *log,
+                             uint64_t offset,
+                             uint64_t *truncation,
+                             struct dls_error **error);
 
 // The deadline that lies `seconds` ahead; negative and infinite ones never come.
 uint64_t dls_deadline(double seconds);
@@ -258,5 +296,41 @@ enum dls_status dls_notify(const struct dls_log *log, struct dls_error **error);
 enum dls_status dls_eventfd_consume(const struct dls_log *log,
                                     uint64_t *count,
                                     struct dls_error **error);
+
+// A cursor on the log; NULL if memory ran out.
+struct dls_cursor_t *dls_cursor(const struct dls_log *log, uint64_t from);
+
+// Another cursor at the same place, for another thread. NULL if memory ran out.
+struct dls_cursor_t *dls_cursor_clone(const struct dls_cursor_t *cursor);
+
+// Frees a cursor; NULL is fine.
+//
+// # Safety
+// `cursor` came from this library and is not used any more.
+void dls_cursor_free(struct dls_cursor_t *cursor);
+
+// The next entry. `DLS_STATUS_NONE` if there is nothing to read yet.
+//
+// # Safety
+// See the conventions.
+enum dls_status dls_cursor_next(const struct dls_cursor_t *cursor, struct dls_payload *payload);
+
+// Waits for a next entry, as `dls_wait`.
+enum dls_status dls_cursor_wait(const struct dls_cursor_t *cursor, uint64_t deadline, bool first);
+
+// Offset of the entry returned last, or `DLS_NOWHERE`.
+uint64_t dls_cursor_offset(const struct dls_cursor_t *cursor);
+
+// Where the next entry is looked for.
+uint64_t dls_cursor_position(const struct dls_cursor_t *cursor);
+
+// Goes to a position, which should be one that `dls_cursor_position` gave.
+void dls_cursor_seek(const struct dls_cursor_t *cursor, uint64_t position);
+
+// Bytes from the position to the tail.
+uint64_t dls_cursor_lag(const struct dls_cursor_t *cursor);
+
+// Bytes skipped because they were truncated or sealed.
+uint64_t dls_cursor_missed(const struct dls_cursor_t *cursor);
 
 #endif  /* DATA_LOG_SHARED_H */

@@ -62,6 +62,7 @@ pub enum Reason {
     ReadOnly {
         errno: i32,
     },
+    NeedsRecovery,
     NoSpace {
         source: io::Error,
     },
@@ -138,6 +139,10 @@ impl fmt::Display for Reason {
             Reason::DataSize { found } => write!(f, "header has an impossible data size {found}"),
             Reason::Generation => write!(f, "header is damaged (generation)"),
             Reason::ReadOnly { .. } => write!(f, "read-only"),
+            Reason::NeedsRecovery => write!(
+                f,
+                "needs recovery, for which it must be opened for writing first"
+            ),
             Reason::NoSpace { source } => write!(f, "no space: {}", plain(source)),
             Reason::NulInName => write!(f, "name contains a NUL byte"),
             Reason::Unsealed => write!(f, "memfd is not sealed against shrinking"),

@@ -7,9 +7,10 @@
 //! * Results come back through out-parameters, which must be writable and are written only on `DLS_STATUS_OK`.
 //! * Strings are bytes and a length; they are not kept, but for a path.
 //! * Offsets and sizes are bytes.
-//! * A `Log` is made by `dls_open`, `dls_in_memory`, `dls_from_fd` or `dls_clone` and freed once by
-//!   `dls_free`, which takes NULL. It may move between threads, but two threads must not use it at
-//!   once: each gets a clone.
+//! * A `Log` is made by `dls_open`, `dls_open_readonly`, `dls_in_memory`, `dls_from_fd` or `dls_clone`
+//!   and freed once by `dls_free`; a `Cursor` by `dls_cursor` or `dls_cursor_clone`, and
+//!   `dls_cursor_free`. To free NULL is fine. Both may move between threads, but two threads must
+//!   not use one at once: each gets a clone. A cursor does not need the log it was made from.
 //! * Nothing here calls back, and no panic gets out: it becomes an error, or the stated fallback.
 
 use std::ffi::OsStr;
@@ -20,9 +21,10 @@ use std::path::Path;
 use std::ptr;
 use std::slice;
 
+use crate::cursor::Cursor;
 use crate::error::{Error, Reason, Result};
 use crate::log::{Log, Payload, Stats, Verified, Waited};
-use crate::protocol::Patience;
+use crate::protocol::{Entry, Patience};
 use crate::region::{self, Making};
 
 /// How a call ended.
@@ -150,6 +152,27 @@ pub unsafe extern "C" fn dls_open(
     }
 }
 
+/// Attaches to the log at a path for reading only.
+///
+/// # Safety
+/// See the conventions.
+#[no_mangle]
+pub unsafe extern "C" fn dls_open_readonly(
+    path_data: *const u8,
+    path_len: usize,
+    log: *mut *mut Log,
+    error: *mut *mut Failure,
+) -> Status {
+    // SAFETY: the conventions.
+    unsafe {
+        attempt(error, || {
+            let opened = Log::open_read_only(path(path_data, path_len))?;
+            *log = Box::into_raw(Box::new(opened));
+            Ok(Status::Ok)
+        })
+    }
+}
+
 /// Makes a log in memory. With a `name`, the fd of `dls_memfd` may be passed on; NULL: without.
 ///
 /// # Safety
@@ -267,6 +290,56 @@ pub unsafe extern "C" fn dls_append(
     }
 }
 
+/// An entry to be appended.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Data {
+    pub data: *const u8,
+    pub len: usize,
+    pub utf8: bool,
+}
+
+/// Appends `count` entries as one reservation, all or none. `DLS_STATUS_NONE` if they do not fit, or
+/// there are none. `offsets` has room for `count`, or is NULL.
+///
+/// # Safety
+/// See the conventions.
+#[no_mangle]
+pub unsafe extern "C" fn dls_append_multi(
+    log: &Log,
+    data: *const Data,
+    count: usize,
+    offsets: *mut u64,
+    error: *mut *mut Failure,
+) -> Status {
+    // SAFETY: the conventions.
+    unsafe {
+        attempt(error, || {
+            if count == 0 {
+                return Ok(Status::None);
+            }
+            let entries: Vec<Entry<'_>> = slice::from_raw_parts(data, count)
+                .iter()
+                .map(|entry| Entry {
+                    data: bytes(entry.data, entry.len),
+                    utf8: entry.utf8,
+                })
+                .collect();
+            let first = match log.append_batch(&entries)? {
+                Some(first) => first,
+                None => return Ok(Status::None),
+            };
+            if !offsets.is_null() {
+                let offsets = slice::from_raw_parts_mut(offsets, count);
+                for (offset, at) in offsets.iter_mut().zip(Entry::offsets(&entries, first)) {
+                    *offset = at;
+                }
+            }
+            Ok(Status::Ok)
+        })
+    }
+}
+
 /// Finds the first entry at or behind an offset. `DLS_STATUS_NONE` if there is nothing to read there yet.
 ///
 /// # Safety
@@ -343,10 +416,24 @@ pub extern "C" fn dls_truncation(log: &Log) -> u64 {
     guard(0, || log.truncation())
 }
 
-/// Hides what lies before an offset; the truncation then in force.
+/// Hides what lies before an offset; `*truncation` is what is in force then.
+///
+/// # Safety
+/// See the conventions.
 #[no_mangle]
-pub extern "C" fn dls_truncate(log: &Log, offset: u64) -> u64 {
-    guard(0, || log.truncate(offset))
+pub unsafe extern "C" fn dls_truncate(
+    log: &Log,
+    offset: u64,
+    truncation: *mut u64,
+    error: *mut *mut Failure,
+) -> Status {
+    // SAFETY: the conventions.
+    unsafe {
+        attempt(error, || {
+            *truncation = log.truncate(offset)?;
+            Ok(Status::Ok)
+        })
+    }
 }
 
 /// The deadline that lies `seconds` ahead; negative and infinite ones never come.
@@ -359,11 +446,15 @@ pub extern "C" fn dls_deadline(seconds: f64) -> u64 {
 /// `DLS_STATUS_AGAIN` after a fraction of a second. `first` marks the first call of a wait.
 #[no_mangle]
 pub extern "C" fn dls_wait(log: &Log, expected: u64, deadline: u64, first: bool) -> Status {
-    guard(Status::None, || match log.wait(expected, deadline, first) {
+    guard(Status::None, || waited(log.wait(expected, deadline, first)))
+}
+
+fn waited(waited: Waited) -> Status {
+    match waited {
         Waited::Changed => Status::Ok,
         Waited::TimedOut => Status::None,
         Waited::Again => Status::Again,
-    })
+    }
 }
 
 /// Empties the log.
@@ -535,4 +626,81 @@ pub unsafe extern "C" fn dls_eventfd_consume(
             })
         })
     }
+}
+
+/// `from` of `dls_cursor`: the oldest readable entry. `dls_cursor_offset`: nothing was returned yet.
+pub const NOWHERE: u64 = u64::MAX;
+
+/// A cursor on the log; NULL if memory ran out.
+#[no_mangle]
+pub extern "C" fn dls_cursor(log: &Log, from: u64) -> *mut Cursor {
+    guard(ptr::null_mut(), || {
+        let from = Some(from).filter(|&from| from != NOWHERE);
+        Box::into_raw(Box::new(Cursor::new(log, from)))
+    })
+}
+
+/// Another cursor at the same place, for another thread. NULL if memory ran out.
+#[no_mangle]
+pub extern "C" fn dls_cursor_clone(cursor: &Cursor) -> *mut Cursor {
+    guard(ptr::null_mut(), || Box::into_raw(Box::new(cursor.clone())))
+}
+
+/// Frees a cursor; NULL is fine.
+///
+/// # Safety
+/// `cursor` came from this library and is not used any more.
+#[no_mangle]
+pub unsafe extern "C" fn dls_cursor_free(cursor: *mut Cursor) {
+    if !cursor.is_null() {
+        // SAFETY: the caller says that it is a cursor of ours, freed once.
+        let cursor = unsafe { Box::from_raw(cursor) };
+        guard((), || drop(cursor));
+    }
+}
+
+/// The next entry. `DLS_STATUS_NONE` if there is nothing to read yet.
+///
+/// # Safety
+/// See the conventions.
+#[no_mangle]
+pub unsafe extern "C" fn dls_cursor_next(cursor: &Cursor, payload: *mut Payload) -> Status {
+    // SAFETY: the conventions.
+    guard(Status::None, || unsafe { found(cursor.next(), payload) })
+}
+
+/// Waits for a next entry, as `dls_wait`.
+#[no_mangle]
+pub extern "C" fn dls_cursor_wait(cursor: &Cursor, deadline: u64, first: bool) -> Status {
+    guard(Status::None, || waited(cursor.wait(deadline, first)))
+}
+
+/// Offset of the entry returned last, or `DLS_NOWHERE`.
+#[no_mangle]
+pub extern "C" fn dls_cursor_offset(cursor: &Cursor) -> u64 {
+    cursor.offset().unwrap_or(NOWHERE)
+}
+
+/// Where the next entry is looked for.
+#[no_mangle]
+pub extern "C" fn dls_cursor_position(cursor: &Cursor) -> u64 {
+    guard(0, || cursor.position())
+}
+
+/// Goes to a position, which should be one that `dls_cursor_position` gave.
+#[no_mangle]
+pub extern "C" fn dls_cursor_seek(cursor: &Cursor, position: u64) {
+    guard((), || cursor.seek(position));
+}
+
+/// Bytes from the position to the tail.
+#[no_mangle]
+pub extern "C" fn dls_cursor_lag(cursor: &Cursor) -> u64 {
+    guard(0, || cursor.lag())
+}
+
+/// Bytes skipped because they were truncated or sealed.
+#[no_mangle]
+pub extern "C" fn dls_cursor_missed(cursor: &Cursor) -> u64 {
+    cursor.missed()
 }

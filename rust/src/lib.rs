@@ -13,10 +13,12 @@
 //! | [`mapping`] | the protocol's memory as a mapping | judge what it holds |
 //! | [`region`] | files, memfds, locks: create, attach | know entries |
 //! | [`log`] | a handle with its private state | call back |
+//! | [`cursor`] | a reader with a position of its own | keep entries |
 //! | [`ffi`] | the C interface | have logic |
 
 #![deny(unsafe_op_in_unsafe_fn, missing_debug_implementations, unreachable_pub)]
 
+pub mod cursor;
 pub mod error;
 pub mod ffi;
 pub mod header;

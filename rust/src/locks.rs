@@ -31,6 +31,11 @@ pub fn try_lock(file: &File, byte: Byte, lock: Lock) -> Result<bool> {
     sys::try_lock(file, byte.0, lock).map_err(failed("lock"))
 }
 
+/// Whether another description has the lock, in whichever way.
+pub fn is_locked(file: &File, byte: Byte) -> Result<bool> {
+    sys::is_locked(file, byte.0).map_err(failed("lock"))
+}
+
 /// Waits for a lock, but not for ever.
 pub fn lock(file: &File, byte: Byte, lock: Lock) -> Result<()> {
     let start = Instant::now();

@@ -23,6 +23,8 @@ const LONGEST_NAP: u64 = 200_000_000;
 /// Nor longer than this while a hole is ahead, which its writer may fill without waking anybody.
 const LONGEST_NAP_AT_HOLE: u64 = 10_000_000;
 const SHORTEST_NAP: u64 = 100_000;
+/// Nor than this in a handle that nobody wakes.
+const LONGEST_POLL: u64 = 20_000_000;
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -103,6 +105,8 @@ pub struct Log {
     hidden: Cell<(u64, u64)>,
     event: RefCell<Option<Event>>,
     directory_flushed: Cell<bool>,
+    /// The next nap of a read-only handle.
+    poll: Cell<u64>,
 }
 
 impl Log {
@@ -113,11 +117,16 @@ impl Log {
             hidden: Cell::new((0, 0)),
             event: RefCell::new(None),
             directory_flushed: Cell::new(false),
+            poll: Cell::new(SHORTEST_NAP),
         }
     }
 
     pub fn open(path: &Path, making: &Making) -> Result<Log> {
         Region::open(path, making).map(Log::new)
+    }
+
+    pub fn open_read_only(path: &Path) -> Result<Log> {
+        Region::open_read_only(path).map(Log::new)
     }
 
     pub fn in_memory(name: Option<&[u8]>, making: &Making) -> Result<Log> {
@@ -174,6 +183,15 @@ impl Log {
         }
     }
 
+    fn check_writable(&self) -> Result<()> {
+        if self.core().memory.is_writable() {
+            Ok(())
+        } else {
+            let errno = libc::EBADF;
+            Err(self.region.in_path(Reason::ReadOnly { errno }.into()))
+        }
+    }
+
     #[inline]
     fn check(&self, entry: Entry<'_>) -> Result<()> {
         match entry.data.len() as u64 {
@@ -196,6 +214,7 @@ impl Log {
         refusal: Refusal,
         again: impl FnOnce() -> std::result::Result<u64, Refusal>,
     ) -> Result<Option<u64>> {
+        self.check_writable()?;
         let refusal = match refusal {
             Refusal::Resetting if self.finish_reset() => match again() {
                 Ok(at) => return Ok(Some(at * UNIT)),
@@ -270,15 +289,23 @@ impl Log {
     }
 
     /// Byte offset of the oldest entry that may be read.
+    #[inline]
     pub fn truncation(&self) -> u64 {
         self.hidden() * UNIT
     }
 
     /// Hides what lies before the byte offset; the truncation then in force.
-    pub fn truncate(&self, offset: u64) -> u64 {
+    pub fn truncate(&self, offset: u64) -> Result<u64> {
+        self.check_writable()?;
         let target = offset / UNIT + u64::from(offset % UNIT != 0);
         self.walking(|position| self.core().truncate(position, target));
-        self.truncation()
+        Ok(self.truncation())
+    }
+
+    /// Changes with each reset; says nothing else.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.core().generation()
     }
 
     /// Byte offset behind the last reservation.
@@ -306,12 +333,24 @@ impl Log {
     /// Waits once, for a fraction of a second at most, until the count is not `expected` or the
     /// deadline of the monotonic clock is over. `first` marks the beginning of a wait.
     pub fn wait(&self, expected: u64, deadline: u64, first: bool) -> Waited {
-        let changed = || (self.position.get().count != expected).then_some(Waited::Changed);
-        self.walk(u64::MAX, Patience::DEFAULT);
-        if let Some(changed) = changed() {
-            return changed;
+        self.wait_until(deadline, first, || self.entry_count() != expected)
+    }
+
+    /// The same for anything that only commits and seals can bring about.
+    pub(crate) fn wait_until(
+        &self,
+        deadline: u64,
+        first: bool,
+        ready: impl Fn() -> bool,
+    ) -> Waited {
+        if ready() {
+            return Waited::Changed;
         }
-        let statistics = |field| self.core().memory.add(field, 1);
+        let statistics = |field| {
+            if self.core().memory.is_writable() {
+                self.core().memory.add(field, 1);
+            }
+        };
         let now = sys::monotonic_time();
         if now >= deadline {
             if !first {
@@ -322,18 +361,23 @@ impl Log {
         if first {
             statistics(Field::Waits);
         }
-        self.nap(u64::MAX, deadline - now, || changed().is_some());
-        changed().unwrap_or(Waited::Again)
+        self.nap(u64::MAX, deadline - now, ready);
+        Waited::Again
     }
 
-    /// Registers as a waiter, walks again, and sleeps unless `done`.
+    /// Registers as a waiter, walks again, and sleeps unless `done`. A handle that may not write
+    /// can't register; it looks again after naps that grow as long as nothing comes.
     fn nap(&self, limit: u64, longest: u64, done: impl Fn() -> bool) {
         let ticket = self.core().register();
         let nap = match self.walk(limit, Patience::DEFAULT) {
             Stop::Hole { nanoseconds } => nanoseconds.clamp(SHORTEST_NAP, LONGEST_NAP_AT_HOLE),
-            _ => LONGEST_NAP,
+            _ if self.core().memory.is_writable() => LONGEST_NAP,
+            _ => self.poll.get(),
         };
-        if !done() {
+        if done() {
+            self.poll.set(SHORTEST_NAP);
+        } else {
+            self.poll.set((2 * self.poll.get()).min(LONGEST_POLL));
             self.core().sleep(ticket, nap.min(longest));
         }
         self.core().leave(ticket);
@@ -341,6 +385,7 @@ impl Log {
 
     /// Empties the log. Not safe beside other processes that use it.
     pub fn reset(&self) -> Result<()> {
+        self.check_writable()?;
         self.walk(u64::MAX, Patience::AtOnce);
         self.region
             .exclusively(true, || self.empty())
@@ -362,6 +407,9 @@ impl Log {
     /// Finishes a reset whose process is gone; false if it is at work, or the lock can't be had.
     #[cold]
     fn finish_reset(&self) -> bool {
+        if !self.core().memory.is_writable() {
+            return false;
+        }
         let finish = || match self.core().tail() {
             Tail::RESETTING => self.empty(),
             _ => Ok(()),
@@ -375,6 +423,7 @@ impl Log {
 
     /// Waits once for what lies before the byte offset `end` to be settled. Whether it is.
     pub fn settle(&self, end: u64) -> Result<bool> {
+        self.check_writable()?;
         let limit = end / UNIT;
         let settled = || self.position.get().at >= limit;
         match self.walk(limit, Patience::DEFAULT) {

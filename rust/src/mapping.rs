@@ -30,6 +30,7 @@ pub struct Mapping {
     sparse: Option<File>,
     /// Units of a sparse file that are known to have their space. Only a hint, so relaxed.
     backed: AtomicU64,
+    writable: bool,
 }
 
 /// The failure order that goes with a success order.
@@ -52,6 +53,21 @@ impl Mapping {
             map,
             backed: AtomicU64::new(if sparse.is_some() { 0 } else { u64::MAX }),
             sparse,
+            writable: true,
+        })
+    }
+
+    /// The same for reading only; to write through it would be a signal.
+    pub fn read_only(file: &File, data_size: u64) -> io::Result<Mapping> {
+        let map = MmapOptions::new()
+            .len((HEADER_SIZE + data_size) as usize)
+            .map_raw_read_only(file)?;
+        Ok(Mapping {
+            units: (map.len() - HEADER) / UNIT_BYTES,
+            map,
+            backed: AtomicU64::new(0),
+            sparse: None,
+            writable: false,
         })
     }
 
@@ -112,7 +128,7 @@ impl Mapping {
     fn back_more(&self, end: u64) -> Result<(), i32> {
         let file = match &self.sparse {
             Some(file) => file,
-            None => return Ok(()),
+            None => return Err(libc::EACCES),
         };
         let region = self.units();
         let wanted = (end + BACKING_STEP / UNIT).min(region).max(end);
@@ -226,6 +242,11 @@ impl Memory for Mapping {
         } else {
             self.back_more(end)
         }
+    }
+
+    #[inline(always)]
+    fn is_writable(&self) -> bool {
+        self.writable
     }
 
     fn ticks(&self) -> u64 {

@@ -43,6 +43,12 @@ pub trait Memory {
     /// Wakes all that sleep on the wake word.
     fn wake_all(&self);
 
+    /// Whether this process may write at all. If not, it neither seals nor registers.
+    #[inline(always)]
+    fn is_writable(&self) -> bool {
+        true
+    }
+
     /// Keeps a SeqCst store before a SeqCst load of another word. The orderings say so already; a
     /// model checker that takes SeqCst for AcqRel needs a fence.
     #[inline(always)]

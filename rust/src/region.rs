@@ -106,13 +106,9 @@ impl Region {
     }
 
     fn open_path(path: &Path, making: &Making) -> Result<Region> {
-        if path.as_os_str().as_bytes().contains(&0) {
-            return Err(Reason::NulInName.into());
-        }
-        let current = std::env::current_dir().unwrap_or_default();
-        let paths = Some((path.to_path_buf(), current.join(path)));
+        let paths = Some(absolute(path)?);
         for _ in 0..ROUNDS {
-            if let Some(file) = existing(path)? {
+            if let Some(file) = existing(path, libc::O_RDWR)? {
                 return Self::attach(file, Kind::Path, paths, Some(making));
             }
             if let Some((file, identity)) = create(path, making)? {
@@ -122,6 +118,38 @@ impl Region {
         Err(failed("settle on a file")(io::Error::from_raw_os_error(
             libc::EBUSY,
         )))
+    }
+
+    /// Attaches to the log at `path` for reading only.
+    pub fn open_read_only(path: &Path) -> Result<Region> {
+        Self::open_path_read_only(path).map_err(|error| error.at(path))
+    }
+
+    fn open_path_read_only(path: &Path) -> Result<Region> {
+        let paths = absolute(path)?;
+        let file = match existing(path, libc::O_RDONLY)? {
+            Some(file) => file,
+            None => return Err(failed("open")(io::Error::from_raw_os_error(libc::ENOENT))),
+        };
+        let identity = match judge_file(&file)? {
+            Judgement::Log(identity) => identity,
+            Judgement::Unborn(_) => return Err(Reason::Unfinished.into()),
+        };
+        let mapping = Mapping::read_only(&file, identity.data_size).map_err(failed("map"))?;
+        let region = Self::of(mapping, file, Kind::Path, Some(paths), identity)?;
+        region.begin_reading()?;
+        Ok(region)
+    }
+
+    /// A reader can't recover: where that is due, it only asks whether somebody has the log open.
+    fn begin_reading(&self) -> Result<()> {
+        let here = whereabouts(&self.file)?;
+        let is_here = here.is_known() && self.recorded_whereabouts() == here;
+        if !is_here && !locks::is_locked(&self.file, LIFE)? {
+            return Err(Reason::NeedsRecovery.into());
+        }
+        // Whoever recovers has it exclusively until that is done.
+        locks::lock(&self.file, LIFE, Lock::Shared)
     }
 
     /// A log in memory. With a name, its descriptor may be passed on.
@@ -193,19 +221,30 @@ impl Region {
             None
         };
         let mapping = Mapping::new(&file, identity.data_size, backing).map_err(failed("map"))?;
+        let region = Self::of(mapping, file, kind, path, identity)?;
+        region.begin_life()?;
+        Ok(region)
+    }
+
+    fn of(
+        mapping: Mapping,
+        file: File,
+        kind: Kind,
+        path: Option<(PathBuf, PathBuf)>,
+        identity: Identity,
+    ) -> Result<Region> {
         let units = mapping.units();
-        let region = Region {
-            core: Core::new(mapping, units, identity.salt, identity.checksums),
+        let core = Core::new(mapping, units, identity.salt, identity.checksums);
+        if core.checked(Field::Generation).is_none() {
+            return Err(Reason::Generation.into());
+        }
+        Ok(Region {
+            core,
             file,
             kind,
             path,
             identity,
-        };
-        if region.core.checked(Field::Generation).is_none() {
-            return Err(Reason::Generation.into());
-        }
-        region.begin_life()?;
-        Ok(region)
+        })
     }
 
     /// Recovery runs if the log was last attached in another boot or as another file, and nobody
@@ -382,8 +421,17 @@ pub fn unlink(path: &Path) -> Result<()> {
     }
 }
 
+/// A path as it was given, and what it means now.
+fn absolute(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(Reason::NulInName.into());
+    }
+    let current = std::env::current_dir().unwrap_or_default();
+    Ok((path.to_path_buf(), current.join(path)))
+}
+
 /// Opens what is at `path` if it may be a log; `None` if nothing is there.
-fn existing(path: &Path) -> Result<Option<File>> {
+fn existing(path: &Path, access: libc::c_int) -> Result<Option<File>> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
@@ -398,13 +446,16 @@ fn existing(path: &Path) -> Result<Option<File>> {
         return Err(Reason::NotRegular.into());
     }
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = match sys::open(path, libc::O_RDWR | flags, 0) {
+    let file = match sys::open(path, access | flags, 0) {
         Ok(file) => file,
         Err(error) if gone(&error) => return Ok(None),
         Err(error) => {
             return Err(match error.raw_os_error() {
                 Some(libc::ELOOP) => Reason::Symlink.into(),
-                Some(errno) if sys::open(path, libc::O_RDONLY | flags, 0).is_ok() => {
+                Some(errno)
+                    if access == libc::O_RDWR
+                        && sys::open(path, libc::O_RDONLY | flags, 0).is_ok() =>
+                {
                     Reason::ReadOnly { errno }.into()
                 }
                 _ => failed("open")(error),

@@ -99,6 +99,18 @@ pub enum Lock {
 /// Sets the lock that the open file description of `file` has on one byte, without waiting.
 /// False if another description is in the way.
 pub fn try_lock(file: &File, byte: i64, lock: Lock) -> io::Result<bool> {
+    let request = lock_request(byte, lock);
+    // SAFETY: `request` is a valid flock.
+    match retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &request) }) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+fn lock_request(byte: i64, lock: Lock) -> libc::flock {
     // SAFETY: all zeros is a valid flock, and OFD locks want l_pid to be 0.
     let mut request: libc::flock = unsafe { MaybeUninit::zeroed().assume_init() };
     request.l_type = match lock {
@@ -109,14 +121,15 @@ pub fn try_lock(file: &File, byte: i64, lock: Lock) -> io::Result<bool> {
     request.l_whence = libc::SEEK_SET as libc::c_short;
     request.l_start = byte as libc::off_t;
     request.l_len = 1;
-    // SAFETY: `request` is a valid flock.
-    match retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &request) }) {
-        Ok(_) => Ok(true),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EACCES) => Ok(false),
-            _ => Err(error),
-        },
-    }
+    request
+}
+
+/// Whether another description has any lock on the byte.
+pub fn is_locked(file: &File, byte: i64) -> io::Result<bool> {
+    let mut request = lock_request(byte, Lock::Exclusive);
+    // SAFETY: `request` is a valid flock, which the kernel overwrites with what is in the way.
+    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut request) })?;
+    Ok(i32::from(request.l_type) != libc::F_UNLCK)
 }
 
 /// Opens the file of `fd` anew, as a description of this process's own.

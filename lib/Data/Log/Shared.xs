@@ -12,21 +12,32 @@
 
 #include "../../../rust/include/data_log_shared.h"
 
+#ifndef G_LIST
+#define G_LIST G_ARRAY
+#endif
+
 #define CLASS "Data::Log::Shared"
 
 /* mg_private */
 #define DESTROYED 1
 #define PATH_IS_UTF8 2
 
-static int free_handle(pTHX_ SV *sv, MAGIC *mg) {
+static int free_log(pTHX_ SV *sv, MAGIC *mg) {
     PERL_UNUSED_ARG(sv);
     dls_free((dls_log *)mg->mg_ptr);
     mg->mg_ptr = NULL;
     return 0;
 }
 
+static int free_cursor(pTHX_ SV *sv, MAGIC *mg) {
+    PERL_UNUSED_ARG(sv);
+    dls_cursor_free((dls_cursor_t *)mg->mg_ptr);
+    mg->mg_ptr = NULL;
+    return 0;
+}
+
 #ifdef USE_ITHREADS
-static int clone_handle(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
+static int clone_log(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
     PERL_UNUSED_ARG(params);
     if (mg->mg_ptr)
         mg->mg_ptr = (char *)dls_clone((const dls_log *)mg->mg_ptr);
@@ -34,19 +45,31 @@ static int clone_handle(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
         mg->mg_private |= DESTROYED;
     return 0;
 }
+
+static int clone_cursor(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
+    PERL_UNUSED_ARG(params);
+    if (mg->mg_ptr)
+        mg->mg_ptr = (char *)dls_cursor_clone((const dls_cursor_t *)mg->mg_ptr);
+    if (!mg->mg_ptr)
+        mg->mg_private |= DESTROYED;
+    return 0;
+}
 #else
-#define clone_handle NULL
+#define clone_log NULL
+#define clone_cursor NULL
 #endif
 
-static const MGVTBL handle_vtable = {NULL, NULL, NULL, NULL, free_handle, NULL, clone_handle, NULL};
+static const MGVTBL log_vtable = {NULL, NULL, NULL, NULL, free_log, NULL, clone_log, NULL};
+static const MGVTBL cursor_vtable = {NULL, NULL, NULL, NULL, free_cursor, NULL, clone_cursor, NULL};
 
 #define LOG(mg) ((dls_log *)(mg)->mg_ptr)
+#define CURSOR(mg) ((dls_cursor_t *)(mg)->mg_ptr)
 
-PERL_STATIC_INLINE MAGIC *find_handle(const SV *self) {
+PERL_STATIC_INLINE MAGIC *find_handle(const SV *self, const MGVTBL *vtable) {
     if (SvROK(self) && SvTYPE(SvRV(self)) >= SVt_PVMG) {
         MAGIC *mg = SvMAGIC(SvRV(self));
         for (; mg; mg = mg->mg_moremagic)
-            if (mg->mg_virtual == &handle_vtable)
+            if (mg->mg_virtual == vtable)
                 return mg;
     }
     return NULL;
@@ -54,14 +77,28 @@ PERL_STATIC_INLINE MAGIC *find_handle(const SV *self) {
 
 static void croak_unless_live(pTHX_ const MAGIC *mg, const char *method) {
     if (!mg || mg->mg_private & DESTROYED)
-        Perl_croak(aTHX_ CLASS "->%s: not a live " CLASS " object", method);
+        Perl_croak(aTHX_ CLASS "%s: not a live " CLASS " object", method);
 }
 
-PERL_STATIC_INLINE MAGIC *live_handle(pTHX_ const SV *self, const char *method) {
-    MAGIC *mg = find_handle(self);
+PERL_STATIC_INLINE MAGIC *live_handle(
+    pTHX_ const SV *self, const MGVTBL *vtable, const char *method
+) {
+    MAGIC *mg = find_handle(self, vtable);
     if (UNLIKELY(!mg || mg->mg_private & DESTROYED))
         croak_unless_live(aTHX_ mg, method);
     return mg;
+}
+
+#define LIVE_LOG(method) live_handle(aTHX_ self, &log_vtable, "->" method)
+#define LIVE_CURSOR(method) live_handle(aTHX_ self, &cursor_vtable, "::Cursor->" method)
+
+static void destroy(pTHX_ const SV *self, const MGVTBL *vtable) {
+    /* A method that is running user's code looks at the handle again before it goes on. */
+    MAGIC *mg = find_handle(self, vtable);
+    if (mg) {
+        mg->mg_private |= DESTROYED;
+        vtable->svt_free(aTHX_ NULL, mg);
+    }
 }
 
 /* Keeps the handle alive until the current statement ends, whatever the user's code does to it. */
@@ -70,7 +107,7 @@ static void pin(pTHX_ const SV *self) {
 }
 
 static void croak_error(pTHX_ const char *method, dls_error *error) {
-    SV *text = sv_2mortal(newSVpvf(CLASS "->%s: ", method));
+    SV *text = sv_2mortal(newSVpvf(CLASS "%s: ", method));
     const int number = dls_error_errno(error);
     sv_catpvn(text, (const char *)dls_error_message(error), dls_error_length(error));
     dls_error_free(error);
@@ -98,8 +135,8 @@ static NV number_of(pTHX_ SV *arg, const char *method, const char *name) {
             return number;
     }
     if (!SvOK(value))
-        Perl_croak(aTHX_ CLASS "->%s: %s undef is not a number", method, name);
-    Perl_croak(aTHX_ CLASS "->%s: %s \"%" SVf "\" is not a number", method, name, SVfARG(value));
+        Perl_croak(aTHX_ CLASS "%s: %s undef is not a number", method, name);
+    Perl_croak(aTHX_ CLASS "%s: %s \"%" SVf "\" is not a number", method, name, SVfARG(value));
 }
 
 /* A whole number, or UINT64_MAX for what is none: no offset and no count is that large. */
@@ -126,33 +163,48 @@ static uint64_t patience_of(pTHX_ SV *arg, const char *method) {
     return number >= 1e18 ? (uint64_t)1000000000000000000 : (uint64_t)number;
 }
 
+/* Not given or undef: never. */
+static uint64_t deadline_of(pTHX_ SV *seconds, const char *method) {
+    if (!seconds)
+        return DLS_NO_DEADLINE;
+    seconds = fetched(aTHX_ seconds);
+    if (!SvOK(seconds))
+        return DLS_NO_DEADLINE;
+    return dls_deadline(number_of(aTHX_ seconds, method, "timeout"));
+}
+
 static int descriptor_of(pTHX_ SV *arg, const char *method) {
     const NV number = number_of(aTHX_ arg, method, "file descriptor");
     if (number < 0 || number > PERL_INT_MAX || number != Perl_floor(number))
-        Perl_croak(aTHX_ CLASS "->%s: %" NVgf " is no file descriptor", method, number);
+        Perl_croak(aTHX_ CLASS "%s: %" NVgf " is no file descriptor", method, number);
     return (int)number;
 }
 
-/* The string of an argument that is more than a plain string; runs the user's code. Undef is empty. */
-static const char *string_of(pTHX_ SV *arg, STRLEN *len, bool *utf8) {
-    SV *value = sv_newmortal();
-    const char *string;
-    sv_setsv_flags(value, arg, SV_GMAGIC);
-    if (!SvOK(value)) {
-        *len = 0;
-        return "";
-    }
-    string = SvPV_nomg(value, *len);
-    *utf8 = cBOOL(SvUTF8(value));
-    return string;
-}
-
+#define BYTES(sv) ((const uint8_t *)SvPVX_const(sv))
 #define IS_PLAIN_STRING(sv) (SvPOK(sv) && !SvGMAGICAL(sv))
 
-static SV *wrap(pTHX_ HV *stash, dls_log *log, U16 flags) {
+/* The argument if it is a plain string, else a copy that is one; runs the user's code then. Undef
+ * becomes the empty string. */
+static SV *plain_string(pTHX_ SV *arg) {
+    SV *value;
+    STRLEN len;
+    const char *string;
+    if (IS_PLAIN_STRING(arg))
+        return arg;
+    value = sv_newmortal();
+    sv_setsv_flags(value, arg, SV_GMAGIC);
+    if (!SvOK(value))
+        return newSVpvs_flags("", SVs_TEMP);
+    if (SvPOK(value))
+        return value;
+    string = SvPV_nomg(value, len);
+    return newSVpvn_flags(string, len, SVs_TEMP | SvUTF8(value));
+}
+
+static SV *wrap(pTHX_ HV *stash, void *handle, const MGVTBL *vtable, U16 flags) {
     SV *referent = newSV_type(SVt_PVMG);
-    SV *self = sv_2mortal(newRV_noinc(referent));
-    MAGIC *mg = sv_magicext(referent, NULL, PERL_MAGIC_ext, &handle_vtable, (const char *)log, 0);
+    SV *self = newRV_noinc(referent);
+    MAGIC *mg = sv_magicext(referent, NULL, PERL_MAGIC_ext, vtable, (const char *)handle, 0);
     mg->mg_flags |= MGf_DUP;
     mg->mg_private = flags;
     return sv_bless(self, stash);
@@ -169,6 +221,13 @@ static void set_payload(pTHX_ SV *sv, const dls_payload *payload) {
         SvUTF8_on(sv);
     else
         SvUTF8_off(sv);
+}
+
+static uint64_t position_of(pTHX_ SV *arg, const char *method) {
+    const NV number = number_of(aTHX_ arg, method, "position");
+    if (number < 0 || number >= 1e18 || number != Perl_floor(number))
+        Perl_croak(aTHX_ CLASS "%s: %" NVgf " is no position", method, number);
+    return (uint64_t)number;
 }
 
 static bool is_reusable(const SV *sv) {
@@ -277,17 +336,14 @@ new(SV *class, SV *path, SV *size, SV *mode = NULL, ...)
     dls_error *error = NULL;
     dls_status status;
     HV *stash;
-    STRLEN len = 0;
-    bool utf8 = FALSE;
-    const char *name = NULL;
     I32 i;
   CODE:
     if (items > 4 && items % 2)
         croak(CLASS "->new: odd number of options");
-    making.size = number_of(aTHX_ size, "new", "size");
+    making.size = number_of(aTHX_ size, "->new", "size");
     mode = mode ? fetched(aTHX_ mode) : NULL;
     if (mode && SvOK(mode))
-        making.mode = number_of(aTHX_ mode, "new", "mode");
+        making.mode = number_of(aTHX_ mode, "->new", "mode");
     for (i = 4; i < items; i += 2) {
         const char *option = SvPV_nolen(ST(i));
         const int8_t value = cBOOL(SvTRUE(ST(i + 1)));
@@ -301,15 +357,15 @@ new(SV *class, SV *path, SV *size, SV *mode = NULL, ...)
     stash = class_of(aTHX_ class);
     path = fetched(aTHX_ path);
     if (SvOK(path)) {
-        name = string_of(aTHX_ path, &len, &utf8);
-        status = dls_open((const uint8_t *)name, len, &making, &log, &error);
+        path = plain_string(aTHX_ path);
+        status = dls_open(BYTES(path), SvCUR(path), &making, &log, &error);
     }
     else {
         status = dls_in_memory(NULL, 0, &making, &log, &error);
     }
     if (status != DLS_STATUS_OK)
-        croak_error(aTHX_ "new", error);
-    RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, utf8 ? PATH_IS_UTF8 : 0));
+        croak_error(aTHX_ "->new", error);
+    RETVAL = wrap(aTHX_ stash, log, &log_vtable, SvUTF8(path) ? PATH_IS_UTF8 : 0);
   OUTPUT:
     RETVAL
 
@@ -320,17 +376,29 @@ new_memfd(SV *class, SV *name, SV *size)
     dls_log *log = NULL;
     dls_error *error = NULL;
     HV *stash;
-    STRLEN len = 0;
-    bool utf8 = FALSE;
-    const char *string;
   CODE:
-    making.size = number_of(aTHX_ size, "new_memfd", "size");
+    making.size = number_of(aTHX_ size, "->new_memfd", "size");
     stash = class_of(aTHX_ class);
     name = fetched(aTHX_ name);
-    string = string_of(aTHX_ SvOK(name) ? name : newSVpvs_flags(CLASS, SVs_TEMP), &len, &utf8);
-    if (dls_in_memory((const uint8_t *)string, len, &making, &log, &error) != DLS_STATUS_OK)
-        croak_error(aTHX_ "new_memfd", error);
-    RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, 0));
+    name = SvOK(name) ? plain_string(aTHX_ name) : newSVpvs_flags(CLASS, SVs_TEMP);
+    if (dls_in_memory(BYTES(name), SvCUR(name), &making, &log, &error) != DLS_STATUS_OK)
+        croak_error(aTHX_ "->new_memfd", error);
+    RETVAL = wrap(aTHX_ stash, log, &log_vtable, 0);
+  OUTPUT:
+    RETVAL
+
+SV *
+new_readonly(SV *class, SV *path)
+  PREINIT:
+    dls_log *log = NULL;
+    dls_error *error = NULL;
+    HV *stash;
+  CODE:
+    stash = class_of(aTHX_ class);
+    path = plain_string(aTHX_ path);
+    if (dls_open_readonly(BYTES(path), SvCUR(path), &log, &error) != DLS_STATUS_OK)
+        croak_error(aTHX_ "->new_readonly", error);
+    RETVAL = wrap(aTHX_ stash, log, &log_vtable, SvUTF8(path) ? PATH_IS_UTF8 : 0);
   OUTPUT:
     RETVAL
 
@@ -342,56 +410,102 @@ new_from_fd(SV *class, SV *fd)
     HV *stash;
     int descriptor;
   CODE:
-    descriptor = descriptor_of(aTHX_ fd, "new_from_fd");
+    descriptor = descriptor_of(aTHX_ fd, "->new_from_fd");
     stash = class_of(aTHX_ class);
     if (dls_from_fd(descriptor, &log, &error) != DLS_STATUS_OK)
-        croak_error(aTHX_ "new_from_fd", error);
-    RETVAL = SvREFCNT_inc(wrap(aTHX_ stash, log, 0));
+        croak_error(aTHX_ "->new_from_fd", error);
+    RETVAL = wrap(aTHX_ stash, log, &log_vtable, 0);
   OUTPUT:
     RETVAL
 
 void
 DESTROY(SV *self)
-  PREINIT:
-    MAGIC *mg;
   CODE:
-    /* A method that is running user's code looks at the handle again before it goes on. */
-    mg = find_handle(self);
-    if (mg) {
-        mg->mg_private |= DESTROYED;
-        free_handle(aTHX_ NULL, mg);
-    }
+    destroy(aTHX_ self, &log_vtable);
 
 UV
 append(SV *self, SV *data)
   PREINIT:
     MAGIC *mg;
     dls_error *error;
-    const char *bytes;
-    STRLEN len;
-    bool utf8 = FALSE;
     uint64_t offset;
   CODE:
-    mg = live_handle(aTHX_ self, "append");
-    if (LIKELY(IS_PLAIN_STRING(data))) {
-        bytes = SvPVX_const(data);
-        len = SvCUR(data);
-        utf8 = cBOOL(SvUTF8(data));
-    }
-    else {
+    mg = LIVE_LOG("append");
+    if (UNLIKELY(!IS_PLAIN_STRING(data))) {
         pin(aTHX_ self);
-        bytes = string_of(aTHX_ data, &len, &utf8);
-        croak_unless_live(aTHX_ mg, "append");
+        data = plain_string(aTHX_ data);
+        croak_unless_live(aTHX_ mg, "->append");
     }
-    switch (dls_append(LOG(mg), (const uint8_t *)bytes, len, utf8, &offset, &error)) {
+    switch (dls_append(LOG(mg), BYTES(data), SvCUR(data), cBOOL(SvUTF8(data)), &offset, &error)) {
     case DLS_STATUS_OK:
         break;
     case DLS_STATUS_ERROR:
-        croak_error(aTHX_ "append", error);
+        croak_error(aTHX_ "->append", error);
     default:
         XSRETURN_UNDEF;
     }
     RETVAL = offset;
+  OUTPUT:
+    RETVAL
+
+void
+append_multi(SV *self, ...)
+  PREINIT:
+    MAGIC *mg;
+    dls_error *error;
+    dls_data *data;
+    uint64_t *offsets = NULL;
+    const I32 count = items - 1;
+    const U8 gimme = GIMME_V;
+    I32 i;
+  PPCODE:
+    mg = LIVE_LOG("append_multi");
+    pin(aTHX_ self);
+    /* All user's code first: it may change the strings that follow. */
+    for (i = 1; i <= count; i++)
+        ST(i) = plain_string(aTHX_ ST(i));
+    croak_unless_live(aTHX_ mg, "->append_multi");
+    data = (dls_data *)SvPVX(sv_2mortal(newSV(count * sizeof *data + 1)));
+    for (i = 0; i < count; i++) {
+        data[i].data = BYTES(ST(i + 1));
+        data[i].len = SvCUR(ST(i + 1));
+        data[i].utf8 = cBOOL(SvUTF8(ST(i + 1)));
+    }
+    if (gimme == G_LIST)
+        offsets = (uint64_t *)SvPVX(sv_2mortal(newSV(count * sizeof *offsets + 1)));
+    switch (dls_append_multi(LOG(mg), data, count, offsets, &error)) {
+    case DLS_STATUS_ERROR:
+        croak_error(aTHX_ "->append_multi", error);
+    case DLS_STATUS_OK:
+        if (gimme == G_LIST) {
+            for (i = 0; i < count; i++)
+                ST(i) = sv_2mortal(newSVuv(offsets[i]));
+            XSRETURN(count);
+        }
+        XSRETURN_IV(count);
+    default:
+        if (gimme == G_LIST)
+            XSRETURN_EMPTY;
+        XSRETURN_IV(0);
+    }
+
+SV *
+cursor(SV *self, SV *from = NULL)
+  PREINIT:
+    MAGIC *mg;
+    dls_cursor_t *cursor;
+    uint64_t at = DLS_NOWHERE;
+  CODE:
+    mg = LIVE_LOG("cursor");
+    pin(aTHX_ self);
+    from = from ? fetched(aTHX_ from) : NULL;
+    if (from && SvOK(from))
+        at = position_of(aTHX_ from, "->cursor");
+    croak_unless_live(aTHX_ mg, "->cursor");
+    cursor = dls_cursor(LOG(mg), at);
+    if (!cursor)
+        croak(CLASS "->cursor: out of memory");
+    RETVAL = wrap(aTHX_ gv_stashpvs(CLASS "::Cursor", GV_ADD), cursor, &cursor_vtable, 0);
   OUTPUT:
     RETVAL
 
@@ -404,17 +518,18 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     uint64_t at, patience_us;
     SV *data;
   PPCODE:
-    mg = live_handle(aTHX_ self, "read_entry");
+    mg = LIVE_LOG("read_entry");
     if (UNLIKELY(!SvIOK(offset) || SvGMAGICAL(offset) || patience))
         pin(aTHX_ self);
-    at = whole_number_of(aTHX_ offset, "read_entry", "offset");
-    patience_us = patience_of(aTHX_ patience, "read_entry");
-    croak_unless_live(aTHX_ mg, "read_entry");
+    at = whole_number_of(aTHX_ offset, "->read_entry", "offset");
+    patience_us = patience_of(aTHX_ patience, "->read_entry");
+    croak_unless_live(aTHX_ mg, "->read_entry");
     if (dls_read(LOG(mg), at, patience_us, &payload) != DLS_STATUS_OK)
         XSRETURN_EMPTY;
     data = sv_newmortal();
     set_payload(aTHX_ data, &payload);
     sv_setuv_mg(TARG, payload.next);
+    XSprePUSH;
     EXTEND(SP, 2);
     PUSHs(data);
     PUSHs(TARG);
@@ -426,21 +541,21 @@ each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)
     CV *code;
     uint64_t at, patience_us;
   CODE:
-    mg = live_handle(aTHX_ self, "each_entry");
+    mg = LIVE_LOG("each_entry");
     pin(aTHX_ self);
     from = from ? fetched(aTHX_ from) : NULL;
-    at = from && SvOK(from) ? whole_number_of(aTHX_ from, "each_entry", "offset") : UINT64_MAX;
-    patience_us = patience_of(aTHX_ patience, "each_entry");
+    at = from && SvOK(from) ? whole_number_of(aTHX_ from, "->each_entry", "offset") : UINT64_MAX;
+    patience_us = patience_of(aTHX_ patience, "->each_entry");
     code = code_of(aTHX_ callback);
     sv_2mortal(SvREFCNT_inc_simple_NN((SV *)code));
-    croak_unless_live(aTHX_ mg, "each_entry");
+    croak_unless_live(aTHX_ mg, "->each_entry");
     if (!from || !SvOK(from))
         at = dls_truncation(LOG(mg));
     if (CvROOT(code) && !CvISXSUB(code) && !PERLDB_SUB)
         RETVAL = each_by_multicall(aTHX_ mg, code, at, patience_us);
     else
         RETVAL = each_by_call(aTHX_ mg, code, at, patience_us);
-    croak_unless_live(aTHX_ mg, "each_entry");
+    croak_unless_live(aTHX_ mg, "->each_entry");
   OUTPUT:
     RETVAL
 
@@ -453,14 +568,14 @@ entry_count(SV *self)
     truncation = 4
   PREINIT:
     static const char *const methods[] = {
-        "entry_count", "tail_offset", "data_size", "available", "truncation"
+        "->entry_count", "->tail_offset", "->data_size", "->available", "->truncation"
     };
     static uint64_t (*const functions[])(const dls_log *) = {
         dls_entry_count, dls_tail_offset, dls_data_size, dls_available, dls_truncation
     };
     MAGIC *mg;
   CODE:
-    mg = live_handle(aTHX_ self, methods[ix]);
+    mg = live_handle(aTHX_ self, &log_vtable, methods[ix]);
     RETVAL = functions[ix](LOG(mg));
   OUTPUT:
     RETVAL
@@ -469,15 +584,20 @@ UV
 truncate(SV *self, SV *offset)
   PREINIT:
     MAGIC *mg;
+    dls_error *error;
+    uint64_t truncation;
     NV number;
   CODE:
-    mg = live_handle(aTHX_ self, "truncate");
+    mg = LIVE_LOG("truncate");
     pin(aTHX_ self);
-    number = number_of(aTHX_ offset, "truncate", "offset");
+    number = number_of(aTHX_ offset, "->truncate", "offset");
     if (number < 0)
         croak(CLASS "->truncate: offset %" NVgf " is negative", number);
-    croak_unless_live(aTHX_ mg, "truncate");
-    RETVAL = dls_truncate(LOG(mg), number >= 1e18 ? UINT64_MAX : (uint64_t)number);
+    croak_unless_live(aTHX_ mg, "->truncate");
+    if (dls_truncate(LOG(mg), number >= 1e18 ? UINT64_MAX : (uint64_t)number, &truncation, &error)
+        == DLS_STATUS_ERROR)
+        croak_error(aTHX_ "->truncate", error);
+    RETVAL = truncation;
   OUTPUT:
     RETVAL
 
@@ -489,15 +609,12 @@ wait_for(SV *self, SV *expected, SV *seconds = NULL)
     dls_status status;
     bool first = TRUE;
   CODE:
-    mg = live_handle(aTHX_ self, "wait_for");
+    mg = LIVE_LOG("wait_for");
     pin(aTHX_ self);
-    count = whole_number_of(aTHX_ expected, "wait_for", "count");
-    seconds = seconds ? fetched(aTHX_ seconds) : NULL;
-    deadline = seconds && SvOK(seconds)
-        ? dls_deadline(number_of(aTHX_ seconds, "wait_for", "timeout"))
-        : DLS_NO_DEADLINE;
+    count = whole_number_of(aTHX_ expected, "->wait_for", "count");
+    deadline = deadline_of(aTHX_ seconds, "->wait_for");
     do {
-        croak_unless_live(aTHX_ mg, "wait_for");
+        croak_unless_live(aTHX_ mg, "->wait_for");
         status = dls_wait(LOG(mg), count, deadline, first);
         first = FALSE;
         if (status == DLS_STATUS_AGAIN)
@@ -513,9 +630,9 @@ reset(SV *self)
     MAGIC *mg;
     dls_error *error;
   PPCODE:
-    mg = live_handle(aTHX_ self, "reset");
+    mg = LIVE_LOG("reset");
     if (dls_reset(LOG(mg), &error) == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "reset", error);
+        croak_error(aTHX_ "->reset", error);
     XSRETURN_YES;
 
 void
@@ -526,15 +643,15 @@ sync(SV *self)
     dls_status status;
     uint64_t end;
   PPCODE:
-    mg = live_handle(aTHX_ self, "sync");
+    mg = LIVE_LOG("sync");
     pin(aTHX_ self);
     end = dls_tail_offset(LOG(mg));
     while ((status = dls_sync(LOG(mg), end, &error)) == DLS_STATUS_AGAIN) {
         PERL_ASYNC_CHECK();
-        croak_unless_live(aTHX_ mg, "sync");
+        croak_unless_live(aTHX_ mg, "->sync");
     }
     if (status == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "sync", error);
+        croak_error(aTHX_ "->sync", error);
     XSRETURN_YES;
 
 void
@@ -544,17 +661,15 @@ unlink(SV *self, SV *path = NULL)
     dls_status status;
   PPCODE:
     if (SvROK(self) || !path) {
-        MAGIC *mg = live_handle(aTHX_ self, "unlink");
+        MAGIC *mg = LIVE_LOG("unlink");
         status = dls_unlink(LOG(mg), &error);
     }
     else {
-        STRLEN len;
-        bool utf8;
-        const char *name = string_of(aTHX_ path, &len, &utf8);
-        status = dls_unlink_path((const uint8_t *)name, len, &error);
+        path = plain_string(aTHX_ path);
+        status = dls_unlink_path(BYTES(path), SvCUR(path), &error);
     }
     if (status == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "unlink", error);
+        croak_error(aTHX_ "->unlink", error);
     XSRETURN_YES;
 
 void
@@ -564,7 +679,7 @@ path(SV *self)
     size_t len;
     const uint8_t *path;
   PPCODE:
-    mg = live_handle(aTHX_ self, "path");
+    mg = LIVE_LOG("path");
     path = dls_path(LOG(mg), &len);
     if (!path)
         XSRETURN_UNDEF;
@@ -579,7 +694,7 @@ memfd(SV *self)
   PREINIT:
     MAGIC *mg;
   CODE:
-    mg = live_handle(aTHX_ self, ix ? "fileno" : "memfd");
+    mg = live_handle(aTHX_ self, &log_vtable, ix ? "->fileno" : "->memfd");
     RETVAL = ix ? dls_fileno(LOG(mg)) : dls_memfd(LOG(mg));
   OUTPUT:
     RETVAL
@@ -591,9 +706,9 @@ eventfd(SV *self)
     dls_error *error;
     int fd;
   CODE:
-    mg = live_handle(aTHX_ self, "eventfd");
+    mg = LIVE_LOG("eventfd");
     if (dls_eventfd(LOG(mg), &fd, &error) == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "eventfd", error);
+        croak_error(aTHX_ "->eventfd", error);
     RETVAL = fd;
   OUTPUT:
     RETVAL
@@ -605,12 +720,12 @@ eventfd_set(SV *self, SV *fd)
     dls_error *error;
     int descriptor;
   PPCODE:
-    mg = live_handle(aTHX_ self, "eventfd_set");
+    mg = LIVE_LOG("eventfd_set");
     pin(aTHX_ self);
-    descriptor = descriptor_of(aTHX_ fd, "eventfd_set");
-    croak_unless_live(aTHX_ mg, "eventfd_set");
+    descriptor = descriptor_of(aTHX_ fd, "->eventfd_set");
+    croak_unless_live(aTHX_ mg, "->eventfd_set");
     if (dls_eventfd_set(LOG(mg), descriptor, &error) == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "eventfd_set", error);
+        croak_error(aTHX_ "->eventfd_set", error);
     XSRETURN_YES;
 
 void
@@ -620,10 +735,10 @@ notify(SV *self)
     dls_error *error;
     dls_status status;
   PPCODE:
-    mg = live_handle(aTHX_ self, "notify");
+    mg = LIVE_LOG("notify");
     status = dls_notify(LOG(mg), &error);
     if (status == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "notify", error);
+        croak_error(aTHX_ "->notify", error);
     if (status == DLS_STATUS_OK)
         XSRETURN_YES;
     XSRETURN_NO;
@@ -635,12 +750,12 @@ eventfd_consume(SV *self)
     dls_error *error;
     uint64_t count;
   CODE:
-    mg = live_handle(aTHX_ self, "eventfd_consume");
+    mg = LIVE_LOG("eventfd_consume");
     switch (dls_eventfd_consume(LOG(mg), &count, &error)) {
     case DLS_STATUS_OK:
         break;
     case DLS_STATUS_ERROR:
-        croak_error(aTHX_ "eventfd_consume", error);
+        croak_error(aTHX_ "->eventfd_consume", error);
     default:
         XSRETURN_UNDEF;
     }
@@ -655,7 +770,7 @@ stats(SV *self)
     dls_stats_t stats;
     HV *hash;
   CODE:
-    mg = live_handle(aTHX_ self, "stats");
+    mg = LIVE_LOG("stats");
     stats = dls_stats(LOG(mg));
     hash = newHV();
     RETVAL = newRV_noinc((SV *)hash);
@@ -687,7 +802,7 @@ verify(SV *self)
     dls_verified found;
     HV *hash;
   CODE:
-    mg = live_handle(aTHX_ self, "verify");
+    mg = LIVE_LOG("verify");
     found = dls_verify(LOG(mg));
     hash = newHV();
     RETVAL = newRV_noinc((SV *)hash);
@@ -697,3 +812,97 @@ verify(SV *self)
     STORE(hash, "damaged", found.damaged);
   OUTPUT:
     RETVAL
+
+MODULE = Data::Log::Shared  PACKAGE = Data::Log::Shared::Cursor
+
+void
+DESTROY(SV *self)
+  CODE:
+    destroy(aTHX_ self, &cursor_vtable);
+
+void
+next(SV *self, SV *seconds = NULL)
+  PREINIT:
+    dXSTARG;
+    MAGIC *mg;
+    dls_payload payload;
+    uint64_t deadline;
+    bool first = TRUE;
+  PPCODE:
+    mg = LIVE_CURSOR("next");
+    if (seconds) {
+        pin(aTHX_ self);
+        deadline = deadline_of(aTHX_ seconds, "::Cursor->next");
+        croak_unless_live(aTHX_ mg, "::Cursor->next");
+    }
+    while (dls_cursor_next(CURSOR(mg), &payload) != DLS_STATUS_OK) {
+        if (!seconds || dls_cursor_wait(CURSOR(mg), deadline, first) == DLS_STATUS_NONE)
+            XSRETURN_UNDEF;
+        first = FALSE;
+        PERL_ASYNC_CHECK();
+        croak_unless_live(aTHX_ mg, "::Cursor->next");
+    }
+    set_payload(aTHX_ TARG, &payload);
+    SvSETMAGIC(TARG);
+    ST(0) = TARG;
+    XSRETURN(1);
+
+void
+next_multi(SV *self, SV *max)
+  PREINIT:
+    MAGIC *mg;
+    dls_payload payload;
+    uint64_t left;
+  PPCODE:
+    mg = LIVE_CURSOR("next_multi");
+    pin(aTHX_ self);
+    left = whole_number_of(aTHX_ max, "::Cursor->next_multi", "count");
+    croak_unless_live(aTHX_ mg, "::Cursor->next_multi");
+    XSprePUSH;
+    for (; left > 0 && dls_cursor_next(CURSOR(mg), &payload) == DLS_STATUS_OK; left--) {
+        SV *data = sv_newmortal();
+        set_payload(aTHX_ data, &payload);
+        XPUSHs(data);
+    }
+
+UV
+offset(SV *self)
+  PREINIT:
+    MAGIC *mg;
+  CODE:
+    mg = LIVE_CURSOR("offset");
+    RETVAL = dls_cursor_offset(CURSOR(mg));
+    if (RETVAL == DLS_NOWHERE)
+        XSRETURN_UNDEF;
+  OUTPUT:
+    RETVAL
+
+UV
+position(SV *self)
+  ALIAS:
+    lag = 1
+    missed = 2
+  PREINIT:
+    static const char *const methods[] = {"::Cursor->position", "::Cursor->lag", "::Cursor->missed"};
+    static uint64_t (*const functions[])(const dls_cursor_t *) = {
+        dls_cursor_position, dls_cursor_lag, dls_cursor_missed
+    };
+    MAGIC *mg;
+  CODE:
+    mg = live_handle(aTHX_ self, &cursor_vtable, methods[ix]);
+    RETVAL = functions[ix](CURSOR(mg));
+  OUTPUT:
+    RETVAL
+
+void
+seek(SV *self, SV *position)
+  PREINIT:
+    MAGIC *mg;
+    uint64_t at;
+  PPCODE:
+    mg = LIVE_CURSOR("seek");
+    pin(aTHX_ self);
+    at = position_of(aTHX_ position, "::Cursor->seek");
+    croak_unless_live(aTHX_ mg, "::Cursor->seek");
+    dls_cursor_seek(CURSOR(mg), at);
+    XSRETURN_YES;

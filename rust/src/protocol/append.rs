@@ -40,6 +40,15 @@ impl Entry<'_> {
     pub fn slot_size(&self) -> u64 {
         slot_size(self.data.len() as u64)
     }
+
+    /// The byte offsets of a batch that begins at `first`.
+    pub fn offsets<'a>(batch: &'a [Entry<'a>], first: u64) -> impl Iterator<Item = u64> + 'a {
+        batch.iter().scan(first, |next, entry| {
+            let at = *next;
+            *next += entry.slot_size() * layout::UNIT;
+            Some(at)
+        })
+    }
 }
 
 impl<M: Memory> Core<M> {

@@ -47,6 +47,12 @@ impl<M: Memory> Core<M> {
     /// Registers; after this the caller must look again at what it waits for. Pairs: L.
     pub fn register(&self) -> Ticket {
         let mut seen = Wake(self.memory.load(Field::Wake, SeqCst));
+        if !self.memory.is_writable() {
+            // Woken only if somebody else has registered too.
+            return Ticket {
+                sequence: seen.sequence(),
+            };
+        }
         for _ in 0..RACES {
             let next = Wake::new(seen.sequence(), seen.waiters().wrapping_add(1));
             match self.memory.exchange(Field::Wake, seen.0, next.0, SeqCst) {
@@ -67,6 +73,9 @@ impl<M: Memory> Core<M> {
     /// Takes the registration back, unless a wake-up has done so.
     pub fn leave(&self, ticket: Ticket) {
         let mut seen = Wake(self.memory.load(Field::Wake, SeqCst));
+        if !self.memory.is_writable() {
+            return;
+        }
         for _ in 0..RACES {
             if seen.sequence() != ticket.sequence || seen.waiters() == 0 {
                 return;

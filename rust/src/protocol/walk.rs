@@ -84,6 +84,8 @@ pub enum Stop {
 
 /// Nanoseconds that a unit takes at 64 MB/s.
 const NANOSECONDS_PER_UNIT: u64 = UNIT * 1_000_000_000 / 64_000_000;
+/// When a reader that may not seal looks again.
+const READER_NAP: u64 = 1_000_000;
 /// Four hours: beyond the horizon of a hole record no patience could ever end.
 const MAX_NANOSECONDS: u64 = 4 * 3600 * 1_000_000_000;
 
@@ -202,6 +204,9 @@ impl<M: Memory> Core<M> {
     /// Zero means that the slot is worth another look. Pairs: L.
     #[cold]
     fn close(&self, open: Open, patience: Patience) -> u64 {
+        if !self.memory.is_writable() {
+            return READER_NAP;
+        }
         let due = self.due(open, patience);
         if due > 0 {
             let now = self.memory.ticks();
