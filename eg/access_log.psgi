@@ -1,7 +1,7 @@
 # An access log that all workers of a server share:
 #
 #   ACCESS_LOG=/tmp/access.log starman --workers 4 --preload-app eg/access_log.psgi
-#   eg/access_log.pl /tmp/access.log
+#   perl eg/access_log.pl /tmp/access.log
 #
 # With --preload-app the log is opened once, before the workers are forked;
 # without it each worker attaches to the same file by itself.

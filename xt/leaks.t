@@ -4,7 +4,7 @@ use warnings;
 # Repeats each operation, the failing ones included, and looks for descriptors,
 # mappings, heap and scalars that pile up.
 
-use Data::Log::Shared qw(log_append);
+use Data::Log::Shared qw(log_append log_next log_read);
 use FindBin           qw($Bin);
 use List::Util        qw(min);
 use POSIX             qw(mkfifo);
@@ -81,6 +81,8 @@ my %works = (
     'append, full'               => sub { $full->append('x') },
     'append, to a file'          => sub { room($file)->append('some data') },
     'log_append'                 => sub { log_append( room($log), 'some data' ) },
+    'log_read'                   => sub { my ( $data, $next ) = log_read( $file, 0 ) },
+    'log_next'                   => sub { my $data    = log_next( $file->cursor ) },
     'append_multi'               => sub { my @offsets = room($log)->append_multi( 'a' .. 'e' ) },
     'append_multi, full'         => sub { my @offsets = $full->append_multi( 'a' .. 'e' ) },
     'read_entry'                 => sub { my ( $data, $next ) = $file->read_entry(0) },
@@ -181,6 +183,7 @@ my %croaks = (
     'append to a dead log'               => sub { $dead->append('x') },
     'append to a forged log'             => sub { $class->can('append')->( $forged, 'x' ) },
     'log_append to no log'               => sub { log_append( 'nothing', 'x' ) },
+    'log_next of no cursor'              => sub { log_next($log) },
     'append_multi with an empty element' => sub { $log->append_multi( 'a', '', 'b' ) },
     'append_multi with one that dies'    => sub { $log->append_multi( 'a', $closer ) },
     'read_entry of no number'            => sub { $log->read_entry('abc') },

@@ -315,24 +315,23 @@ pub unsafe extern "C" fn dls_append_multi(
     // SAFETY: the conventions.
     unsafe {
         attempt(error, || {
-            if count == 0 {
-                return Ok(Status::None);
-            }
-            let entries: Vec<Entry<'_>> = slice::from_raw_parts(data, count)
-                .iter()
-                .map(|entry| Entry {
-                    data: bytes(entry.data, entry.len),
-                    utf8: entry.utf8,
-                })
-                .collect();
-            let first = match log.append_batch(&entries)? {
+            let data = if count == 0 {
+                &[]
+            } else {
+                slice::from_raw_parts(data, count)
+            };
+            let entries = data.iter().map(|entry| Entry {
+                data: bytes(entry.data, entry.len),
+                utf8: entry.utf8,
+            });
+            let mut at = match log.append_batch(entries.clone())? {
                 Some(first) => first,
                 None => return Ok(Status::None),
             };
             if !offsets.is_null() {
-                let offsets = slice::from_raw_parts_mut(offsets, count);
-                for (offset, at) in offsets.iter_mut().zip(Entry::offsets(&entries, first)) {
-                    *offset = at;
+                for (i, entry) in entries.enumerate() {
+                    *offsets.add(i) = at;
+                    at += entry.bytes_taken();
                 }
             }
             Ok(Status::Ok)

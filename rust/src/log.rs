@@ -172,12 +172,12 @@ impl Log {
 
     /// Appends all entries or none, also across a crash; the offset of the first. Each of the others
     /// begins where the slot before it ends.
-    pub fn append_batch(&self, entries: &[Entry<'_>]) -> Result<Option<u64>> {
-        entries.iter().try_for_each(|&entry| self.check(entry))?;
-        if entries.is_empty() {
-            return Ok(None);
-        }
-        match self.core().append_batch(entries) {
+    pub fn append_batch<'a>(
+        &self,
+        entries: impl Iterator<Item = Entry<'a>> + Clone,
+    ) -> Result<Option<u64>> {
+        entries.clone().try_for_each(|entry| self.check(entry))?;
+        match self.core().append_batch(entries.clone()) {
             Ok(at) => Ok(Some(at * UNIT)),
             Err(refusal) => self.refused(refusal, || self.core().append_batch(entries)),
         }
@@ -326,7 +326,9 @@ impl Log {
 
     #[inline]
     pub fn entry_count(&self) -> u64 {
-        self.walk(u64::MAX, Patience::DEFAULT);
+        if !self.core().is_at_end(&self.position.get()) {
+            self.walk(u64::MAX, Patience::DEFAULT);
+        }
         self.position.get().count
     }
 

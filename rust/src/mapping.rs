@@ -201,25 +201,29 @@ impl Memory for Mapping {
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) }
     }
 
-    fn payload_crc(&self, at: u64, len: usize, crc: u32) -> u32 {
+    fn payload_crc(&self, at: u64, len: usize, head: [u8; 12], crc: u32) -> u32 {
         const CHUNK: usize = 1024;
         let mut private = MaybeUninit::<[u8; CHUNK]>::uninit();
+        let chunk: *mut u8 = private.as_mut_ptr().cast();
         let from = self.payload(at, len);
-        let mut crc = crc;
-        let mut done = 0;
-        while done < len {
-            let n = CHUNK.min(len - done);
-            // SAFETY: `payload` has checked all `len` bytes; `n` bytes fit the chunk and are
-            // initialised by the copy before they are looked at. A concurrent writer can make the
-            // bytes wrong, not the copy.
-            let chunk = unsafe {
-                ptr::copy_nonoverlapping(from.add(done), private.as_mut_ptr().cast(), n);
-                slice::from_raw_parts(private.as_ptr().cast(), n)
+        // SAFETY: the chunk has room for the head.
+        unsafe { ptr::copy_nonoverlapping(head.as_ptr(), chunk, head.len()) }
+        let (mut crc, mut filled, mut done) = (crc, head.len(), 0);
+        loop {
+            let n = (CHUNK - filled).min(len - done);
+            // SAFETY: `payload` has checked all `len` bytes; `n` more fit the chunk, of which the
+            // first `filled` are initialised and so are the `n`, by this copy, before they are
+            // looked at. A concurrent writer can make the bytes wrong, not the copy.
+            let bytes = unsafe {
+                ptr::copy_nonoverlapping(from.add(done), chunk.add(filled), n);
+                slice::from_raw_parts(chunk, filled + n)
             };
-            crc = crc32c::crc32c_append(crc, chunk);
-            done += n;
+            crc = crc32c::crc32c_append(crc, bytes);
+            (filled, done) = (0, done + n);
+            if done == len {
+                return crc;
+            }
         }
-        crc
     }
 
     fn zero(&self, from: u64, to: u64) {

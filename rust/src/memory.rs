@@ -28,8 +28,8 @@ pub trait Memory {
 
     /// Copies `data` behind the header of the slot at `at`.
     fn write_payload(&self, at: u64, data: &[u8]);
-    /// Continues CRC-32C `crc` over the first `len` bytes of the payload of the slot at `at`.
-    fn payload_crc(&self, at: u64, len: usize, crc: u32) -> u32;
+    /// Continues CRC-32C `crc` over `head` and the first `len` bytes of the payload of the slot at `at`.
+    fn payload_crc(&self, at: u64, len: usize, head: [u8; 12], crc: u32) -> u32;
     /// Zeroes the units `from..to`.
     fn zero(&self, from: u64, to: u64);
 

@@ -230,6 +230,25 @@ static uint64_t position_of(pTHX_ SV *arg, const char *method) {
     return (uint64_t)number;
 }
 
+/* Beyond this, copying into the variable's own buffer costs more than handing over the buffer. */
+#define LARGE 1250
+
+/* The payload as a return value: in the op's TARG, with not a byte to spare for Perl to share it
+ * copy-on-write, so that assigning it copies into the variable's own buffer, or in a mortal whose
+ * buffer the assignment takes. */
+static SV *returned_payload(pTHX_ SV *targ, const dls_payload *payload) {
+    if (payload->len > LARGE) {
+        SV *sv = sv_newmortal();
+        set_payload(aTHX_ sv, payload);
+        return sv;
+    }
+    set_payload(aTHX_ targ, payload);
+    if (SvLEN(targ) > payload->len + 1)
+        SvLEN_set(targ, payload->len + 1);
+    SvSETMAGIC(targ);
+    return targ;
+}
+
 static bool is_reusable(const SV *sv) {
     return SvREFCNT(sv) == 1 && !SvTHINKFIRST(sv) && !SvMAGICAL(sv) && !SvOBJECT(sv)
         && SvTYPE(sv) <= SVt_PVMG;
@@ -516,7 +535,6 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     MAGIC *mg;
     dls_payload payload;
     uint64_t at, patience_us;
-    SV *data;
   PPCODE:
     mg = LIVE_LOG("read_entry");
     if (UNLIKELY(!SvIOK(offset) || SvGMAGICAL(offset) || patience))
@@ -526,13 +544,10 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     croak_unless_live(aTHX_ mg, "->read_entry");
     if (dls_read(LOG(mg), at, patience_us, &payload) != DLS_STATUS_OK)
         XSRETURN_EMPTY;
-    data = sv_newmortal();
-    set_payload(aTHX_ data, &payload);
-    sv_setuv_mg(TARG, payload.next);
     XSprePUSH;
     EXTEND(SP, 2);
-    PUSHs(data);
-    PUSHs(TARG);
+    PUSHs(returned_payload(aTHX_ TARG, &payload));
+    mPUSHu(payload.next);
 
 UV
 each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)
@@ -842,9 +857,7 @@ next(SV *self, SV *seconds = NULL)
         PERL_ASYNC_CHECK();
         croak_unless_live(aTHX_ mg, "::Cursor->next");
     }
-    set_payload(aTHX_ TARG, &payload);
-    SvSETMAGIC(TARG);
-    ST(0) = TARG;
+    ST(0) = returned_payload(aTHX_ TARG, &payload);
     XSRETURN(1);
 
 void

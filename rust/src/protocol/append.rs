@@ -37,17 +37,14 @@ impl Entry<'_> {
         committed_word(self.data.len(), self.utf8, more)
     }
 
+    #[inline]
     pub fn slot_size(&self) -> u64 {
         slot_size(self.data.len() as u64)
     }
 
-    /// The byte offsets of a batch that begins at `first`.
-    pub fn offsets<'a>(batch: &'a [Entry<'a>], first: u64) -> impl Iterator<Item = u64> + 'a {
-        batch.iter().scan(first, |next, entry| {
-            let at = *next;
-            *next += entry.slot_size() * layout::UNIT;
-            Some(at)
-        })
+    /// Bytes from its offset to the next entry's.
+    pub fn bytes_taken(&self) -> u64 {
+        self.slot_size() * layout::UNIT
     }
 }
 
@@ -60,22 +57,30 @@ impl<M: Memory> Core<M> {
 
     /// Appends all entries or none, as one reservation that the first member's commit publishes.
     /// Gives the place of the first; the others follow one another.
-    pub fn append_batch(&self, entries: &[Entry<'_>]) -> Result<u64, Refusal> {
+    pub fn append_batch<'a>(
+        &self,
+        entries: impl Iterator<Item = Entry<'a>> + Clone,
+    ) -> Result<u64, Refusal> {
         let size = entries
-            .iter()
+            .clone()
             .try_fold(0u64, |sum, entry| sum.checked_add(entry.slot_size()))
-            .filter(|&size| size <= layout::MAX_RESERVATION)
+            .filter(|size| (1..=layout::MAX_RESERVATION).contains(size))
             .ok_or(Refusal::Full)?;
-        let last = entries.len() - 1;
-        self.place(size, |first| {
-            let mut at = first + entries[0].slot_size();
-            for (i, &entry) in entries.iter().enumerate().skip(1) {
-                let word = self.fill(at, entry, i < last);
+        self.place(size, |first_at| {
+            let mut rest = entries.clone().peekable();
+            let first = match rest.next() {
+                Some(first) => first,
+                None => return layout::EMPTY,
+            };
+            let more = rest.peek().is_some();
+            let mut at = first_at + first.slot_size();
+            while let Some(entry) = rest.next() {
+                let word = self.fill(at, entry, rest.peek().is_some());
                 // Pairs: B.
                 self.memory.store_word(at, word, Release);
                 at += entry.slot_size();
             }
-            self.fill(first, entries[0], last > 0)
+            self.fill(first_at, first, more)
         })
     }
 

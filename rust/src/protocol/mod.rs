@@ -37,7 +37,8 @@
 //!
 //! L is a store-load pair, which release and acquire do not order.
 
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::layout::{Checked, Field, Tail};
 use crate::memory::Memory;
@@ -62,6 +63,9 @@ pub struct Core<M> {
     units: u64,
     salt: u64,
     checksums: bool,
+    /// The checksum over the salt and the low half of a generation, which tells one reset from the
+    /// next, and that half itself. A private cache, so relaxed.
+    prefix: AtomicU64,
 }
 
 impl<M: Memory> Core<M> {
@@ -72,7 +76,15 @@ impl<M: Memory> Core<M> {
             units,
             salt,
             checksums,
+            prefix: AtomicU64::new(Self::prefix_for(salt, 0)),
         }
+    }
+
+    fn prefix_for(salt: u64, generation: u32) -> u64 {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&salt.to_ne_bytes());
+        bytes[8..].copy_from_slice(&generation.to_ne_bytes());
+        u64::from(crc32c::crc32c(&bytes)) << 32 | u64::from(generation)
     }
 
     pub fn units(&self) -> u64 {
@@ -153,12 +165,16 @@ impl<M: Memory> Core<M> {
     /// salt and generation, so that an entry which was cut off or reset cannot pass for a new one.
     #[inline]
     pub fn entry_crc(&self, at: u64, word: u32, len: usize, generation: u64) -> u32 {
-        let mut head = [0; 28];
-        head[..8].copy_from_slice(&self.salt.to_ne_bytes());
-        head[8..16].copy_from_slice(&generation.to_ne_bytes());
-        head[16..24].copy_from_slice(&at.to_ne_bytes());
-        head[24..].copy_from_slice(&word.to_ne_bytes());
-        self.memory.payload_crc(at, len, crc32c::crc32c(&head))
+        let mut prefix = self.prefix.load(Relaxed);
+        if prefix as u32 != generation as u32 {
+            prefix = Self::prefix_for(self.salt, generation as u32);
+            self.prefix.store(prefix, Relaxed);
+        }
+        let mut head = [0; 12];
+        head[..8].copy_from_slice(&at.to_ne_bytes());
+        head[8..].copy_from_slice(&word.to_ne_bytes());
+        self.memory
+            .payload_crc(at, len, head, (prefix >> 32) as u32)
     }
 }
 

@@ -55,7 +55,8 @@ impl Memory for Heap {
             unit.store(rest | u32::from(byte) << shift, Ordering::Relaxed);
         }
     }
-    fn payload_crc(&self, at: u64, len: usize, crc: u32) -> u32 {
+    fn payload_crc(&self, at: u64, len: usize, head: [u8; 12], crc: u32) -> u32 {
+        let crc = crc32c::crc32c_append(crc, &head);
         crc32c::crc32c_append(crc, &self.payload(at, len))
     }
     fn zero(&self, from: u64, to: u64) {
@@ -258,7 +259,7 @@ fn layout_word(size: u64) -> [u8; 4] {
 fn a_batch_is_published_whole_or_not_at_all() {
     let core = log_of(100);
     let batch = [entry(b"one"), entry(b"two"), entry(b"three")];
-    core.append_batch(&batch).unwrap();
+    core.append_batch(batch.iter().copied()).unwrap();
     assert_eq!(replay(&core), vec![&b"one"[..], b"two", b"three"]);
 
     // Dies with all members written but the first one's commit missing.

@@ -142,6 +142,12 @@ impl<M: Memory> Core<M> {
         tail
     }
 
+    /// Whether there is nothing to walk over from `position`.
+    #[inline]
+    pub fn is_at_end(&self, position: &Position) -> bool {
+        self.tail().end() == position.at && self.generation() == position.generation
+    }
+
     /// Walks on to the tail, or to the first boundary at or behind `limit`.
     pub fn walk(&self, position: &mut Position, limit: u64, patience: Patience) -> Stop {
         let tail = self.refresh(position);
