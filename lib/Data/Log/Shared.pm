@@ -13,9 +13,19 @@ XSLoader::load(__PACKAGE__, $VERSION);
 use Exporter 'import';
 our @EXPORT_OK = qw(log_append log_read log_next);
 
-*log_append = \&append;
-*log_read   = \&read_entry;
-*log_next   = \&Data::Log::Shared::Cursor::next;
+*log_read = \&read_entry;
+
+# What log_append and log_next are compiled to, told to whoever reads op trees.
+sub B::Deparse::pp_log_append {
+    my ($deparse, $op) = @_;
+    return sprintf 'Data::Log::Shared::log_append(%s, %s)',
+        map { $deparse->deparse($_, 6) } $op->first, $op->last;
+}
+
+sub B::Deparse::pp_log_next {
+    my ($deparse, $op) = @_;
+    return sprintf 'Data::Log::Shared::log_next(%s)', $deparse->deparse($op->first, 6);
+}
 
 1;
 
@@ -95,7 +105,7 @@ makes counting and waiting cheap.
 Sizes, counts and offsets are integers, sizes and offsets in bytes. Every method throws an exception
 when it is called on something that is not a live handle, or with an argument that is no number
 where one is needed; what else it may throw is said with it, and all messages are explained under
-L</DIAGNOSTICS>. Nothing is exported.
+L</DIAGNOSTICS>. Nothing is exported by default.
 
 =head2 Getting a log
 
@@ -149,10 +159,18 @@ Attaches to the log that a descriptor is open on, that of a memfd or a file, for
 writing. The descriptor is duplicated; the caller's own may be closed. A memfd that its maker could
 still shrink is refused.
 
+=item new_readonly($path)
+
+Attaches to the log of a file without ever writing to it, which read permission is enough for. The
+methods that would change it (append, append_multi, truncate, reset, sync) throw. Such a reader
+cannot close the place of a dead writer, so it stops there until a reader that may write has come
+past; and it finds out about new entries by looking again and again, up to 20 ms apart, while it
+waits. A log that needs recovery first (see L</Power loss>) is refused.
+
 =item DESTROY
 
 Closes the handle; the log lives on where others have it. Perl calls it, so there is no need to. It
-may be called early and more than once, and from that of a subclass as C<< $self->SUPER::DESTROY >>.
+may be called early and more than once. That of a subclass may call C<< $self->SUPER::DESTROY >>.
 
 =back
 
@@ -171,6 +189,13 @@ exception, and so are more than 2**28 - 1 bytes. A sparse log on a full disk thr
 to C<ENOSPC>, and nothing is appended.
 
 When it has returned, the entry can be read by everyone.
+
+=item append_multi(@data)
+
+Adds several entries as one: all of them one behind the other, or none, even if the process is
+killed or the power fails meanwhile. Returns their offsets, in scalar context their number; the
+empty list or 0 when there is no room for all, or nothing to add. Each is checked as by C<append>
+before any is added.
 
 =back
 
@@ -200,14 +225,22 @@ attempt. So the last pass over a log whose writers are gone should be made with 
 
 =item each_entry($callback, $from, $patience)
 
-Calls C<< $callback->($data, $offset) >> for each entry from C<$from> on, but those before the
-truncation; by default or with C<undef> that is all. Returns the offset to go on from. It follows
-the log to what is its end by then: entries that are added meanwhile, by the callback too, are seen.
-C<$patience> is as for C<read_entry>; the walk ends before an entry in flight.
+Calls C<< $callback->($data, $offset) >> for each entry from C<$from> on; by default, with C<undef>,
+or with an offset before the truncation, from the oldest that is not truncated. Returns the offset
+to go on from. It follows the log to what is its end by then: entries that are added meanwhile, by
+the callback too, are seen. C<$patience> is as for C<read_entry>; the walk ends before an entry in
+flight.
 
 The callback may do anything: append, die, keep a reference to C<$_[0]>, call C<each_entry>, drop
 the last reference to the log. C<return> ends one call and C<die> the walk; C<last> and C<next>
 cannot leave the callback. If the callback calls L</DESTROY>, C<each_entry> throws when it returns.
+
+=item cursor
+
+=item cursor($from)
+
+A reader with a position of its own, that begins at C<$from>, by default or with C<undef> at the
+oldest entry that is not truncated. See L</Cursors>.
 
 =item entry_count
 
@@ -224,6 +257,49 @@ C<undef> or a negative number is for ever.
 
 Take the count first, read then, and wait last, as in the L</SYNOPSIS>; so nothing that comes in
 between is missed.
+
+=back
+
+=head2 Cursors
+
+A cursor is an object of its own. It does not need the handle that it came from, works over fork and
+in threads as a handle does, and goes to the beginning when the log is reset.
+
+    my $cursor = $log->cursor;
+    while (defined(my $data = $cursor->next(5))) { ... }
+
+=over
+
+=item next
+
+=item next($seconds)
+
+The next entry, or C<undef> if there is none yet. With C<$seconds> it waits for one as long, as
+C<wait_for> does.
+
+=item next_multi($max)
+
+A list of the next entries, as many as there are, but no more than C<$max>.
+
+=item offset
+
+The offset of the entry returned last; C<undef> if there was none yet, or since C<seek>.
+
+=item position
+
+The offset to go on from, to be kept for C<seek>, C<cursor> or C<read_entry>.
+
+=item seek($position)
+
+Goes on from there. Returns true.
+
+=item lag
+
+How many bytes are between position and tail.
+
+=item missed
+
+How many bytes the cursor has passed over because they were truncated, or closed without an entry.
 
 =back
 
@@ -316,7 +392,7 @@ with the log emptied all the same.
 =item sync
 
 Returns true when all that was appended before the call is on disk. It first waits for what is in
-flight by then, no longer than a reader's patience, which is 20 ms. It throws when the disk refuses;
+flight by then, no longer than a reader with the default patience. It throws when the disk refuses;
 see L</Power loss>. In memory there is nothing to do.
 
 =item unlink
@@ -324,7 +400,7 @@ see L</Power loss>. In memory there is nothing to do.
 =item Data::Log::Shared->unlink($path)
 
 Removes the log's file, or any file by its path, and returns true, also if it is gone already.
-Handles go on working. A log without a path throws. A relative one means what it meant when the log
+Handles go on working. A log without a path throws. A relative path means what it meant when the log
 was opened.
 
 =back
@@ -362,6 +438,27 @@ It does not block. Call it before you read the log, not after, or a notification
 
 =back
 
+=head2 Function forms
+
+These can be imported. They do what the methods of this class do, in less time, and do not look for
+those of a subclass.
+
+=over
+
+=item log_append($log, $data)
+
+C<< $log->append($data) >>
+
+=item log_read($log, $offset, $patience)
+
+C<< $log->read_entry($offset, $patience) >>
+
+=item log_next($cursor, $seconds)
+
+C<< $cursor->next($seconds) >>
+
+=back
+
 =head1 CONSISTENCY
 
 What a reader can rely on:
@@ -383,8 +480,9 @@ for a file, over a restart.
 
 =item All or nothing
 
-An entry is read whole, once, or not at all. When C<append> has returned an offset the entry is
-there, and stays there until a C<reset>. When it has returned C<undef> or thrown, there is none.
+An entry is read whole, once, or not at all, and so are those of one C<append_multi> together. When
+C<append> has returned an offset the entry is there, and stays there until a C<reset>. When it has
+returned C<undef> or thrown, there is none.
 
 =item Counts are right
 
@@ -414,11 +512,11 @@ copies, like those of Storable, are not handles, and their methods throw.
 
 =head1 SIGNALS
 
-Perl's handlers run while C<wait_for> and C<sync> wait, promptly; they may die, append, or drop the
-log. A handler does not make C<wait_for> return or wait longer.
+Perl's handlers run while C<wait_for>, C<sync> and a cursor's C<next> wait, promptly; they may die,
+append, or drop the log. A handler does not change how long they wait.
 
-C<new>, C<new_from_fd> and C<reset> may have to wait for a lock, up to a minute if the process that
-holds it is stopped, and handlers run after that. All else is done without waiting.
+Constructors and C<reset> may have to wait for a lock, up to a minute if the process that holds it
+is stopped, and handlers run after that. All else is done without waiting.
 
 This module raises no signal, but see L</A full disk> and L</SECURITY> for what the kernel may do.
 
@@ -456,7 +554,7 @@ every entry that a returned C<sync> covered is there and whole, unless the mediu
 
 =item *
 
-of the entries after that the first so many are there, without a gap;
+of the entries after those a first part is there, without a gap;
 
 =item *
 
@@ -491,8 +589,9 @@ does what it does then; C<< sparse => 0 >> takes it all at once.
 =head1 SECURITY
 
 A file is made with mode 0600, so it is its owner's alone unless C<$mode> says otherwise. Whoever
-may open a log may write to all of it, by any means. A symlink is not followed where the path ends,
-though it is on the way there; devices, pipes and the like are not opened.
+may write to a log may change all of it, by any means; for those who may only read there is
+C<new_readonly>. A symlink is not followed where the path ends, though it is on the way there;
+devices, pipes and the like are not opened.
 
 Another process that has the log mapped can change every byte of it at any time. All that is read
 from it is checked against what this process knows by itself, so the worst that comes of it is wrong
@@ -511,6 +610,7 @@ memfd that does not have this seal is refused.
     an entry            1 to 2**28 - 1 bytes (256 MiB less one)
     a log               1 to 2**38 bytes (256 GiB)
     a file              the log's size and 4096 bytes
+    an append_multi     1 GiB less 4 bytes, overhead included; more does not fit
     one append          17 places at most, if readers close them all
 
 Space is not used again while a log lives: neither C<truncate> nor a closed place gives any back,
@@ -551,7 +651,7 @@ the data, so unit 0 is at byte 4096.
      536    64   inode number of the file
      640    64   waits
      648    64   timeouts
-     656    64   entries before the last reset
+     656    64   entries that resets have emptied out
      664    64   damaged
      672    64   recoveries
 
@@ -577,8 +677,8 @@ state, in its upper two bits:
 Of an entry, bit 29 says that the data is UTF-8, and bit 28 that the next slot belongs to the same
 batch. The second word of an entry in a log with checksums is the CRC-32C over the salt, the
 generation's 64 bits as they stand, the unit of the slot (64 bits), the first word, and the data; in
-one without it means nothing. That of a slot in flight is the number of earlier attempts, that of a
-closed one C<DMGD> as a big-endian number if recovery closed it.
+one without it means nothing. That of a slot in flight is the number of earlier attempts or already
+the checksum to be, that of a closed one C<DMGD> as a big-endian number if recovery closed it.
 
 To read a log, go from slot to slot, beginning at unit 0 and ending at the tail. A slot of an entry
 has 2 units and those of its data. Pass what is closed. Stop at what is in flight; an empty slot is,
@@ -612,7 +712,8 @@ C<each_entry> follows the log to its present end;
 
 =item *
 
-there is more: C<$patience>, C<verify>, the options of C<new>, and further values in C<stats>.
+there is more: C<new_readonly>, C<append_multi>, cursors, functions, C<$patience>, C<verify>, the
+options of C<new>, and further values in C<stats>.
 
 =back
 
@@ -621,6 +722,7 @@ there is more: C<$patience>, C<verify>, the options of C<new>, and further value
 All exceptions of this module are strings of one form, followed by file and line:
 
     Data::Log::Shared->METHOD: PATH: REASON
+    Data::Log::Shared::Cursor->METHOD: REASON
 
 with the path where there is one. Where the system refused something C<$!> has its reason; otherwise
 C<$!> means nothing. Wrong numbers of arguments are reported by perl:
@@ -634,8 +736,8 @@ C<Usage: Data::Log::Shared::METHOD(...)>.
 
 =item %s undef is not a number
 
-The argument named (size, mode, offset, count, timeout, patience, file descriptor) is not one, or is
-NaN.
+The argument named (size, mode, offset, position, count, timeout, patience, file descriptor) is not
+one, or is NaN.
 
 =item callback is not a code reference
 
@@ -651,7 +753,7 @@ Split it.
 
 =item mode %s is not a number from 0 to 0777 (511)
 
-Often a mode in quotes: write C<0640>, not C<"0640">, which is six hundred and forty.
+Often it is a mode in quotes: write C<0640>, not C<"0640">, which is six hundred and forty.
 
 =item name contains a NUL byte
 
@@ -685,6 +787,10 @@ It is negative, fractional or too large.
 =item can't use file descriptor %d: %s
 
 It is not open, most likely.
+
+=item %s is no position
+
+C<cursor> and C<seek> want what C<position> or an offset may be: no negative number, no fraction.
 
 =item log has no path
 
@@ -728,6 +834,11 @@ The file begins with C<LOG1> or C<LOG2>, see L</DIFFERENCES>. Read it with the m
 
 Whoever made it must add F_SEAL_SHRINK, as C<new_memfd> does.
 
+=item needs recovery, for which it must be opened for writing first
+
+C<new_readonly> met a file that nobody has opened since the boot, or a copy. Open it once with
+C<new>.
+
 =item not a log (bad magic)
 
 =item too small for a log: %d bytes, the header alone has 4096
@@ -736,7 +847,8 @@ Some other file. It was not touched.
 
 =item not a log (no magic): empty, or zeros of another size than this call would make
 
-A file of zeros becomes a log only of its very length, and by C<new_from_fd> not at all. Remove it.
+A file of zeros becomes a log only of its very length, and only by C<new>. Remove it, or call that
+first.
 
 =item not a regular file
 
@@ -745,7 +857,8 @@ A directory, device, pipe or socket.
 =item read-only
 
 You may read the file but not write it, or the filesystem is read-only, or the descriptor is not
-open for reading and writing, as C<new> and C<new_from_fd> need it.
+open for reading and writing. C<new_readonly> may do. From one of the methods that change the log:
+the handle is from C<new_readonly>.
 
 =item size mismatch: header says %d bytes, file has %d
 
@@ -781,9 +894,14 @@ signal the eventfd, unlink, write the header, or write what was recovered.
 Another process has overwritten the header, and nothing can be appended. C<reset> makes the log
 usable, empty.
 
+=item out of memory
+
+For a cursor.
+
 =item no space: %s
 
-The disk is full or the quota used up. Nothing was made or appended.
+The disk is full or the quota used up. Nothing was made or appended; from C<sync>, see
+L</Power loss>.
 
 =item the %s lock is held by another process for too long
 
@@ -792,7 +910,7 @@ had it to itself (C<life>). Most likely it is stopped. L<fuser(1)> tells who has
 
 =item internal error, please report it
 
-A mistake in this module. The log itself is in order as far as others can tell.
+A mistake in this module.
 
 =back
 
@@ -808,11 +926,13 @@ If it is C<1>, files are made as with C<< sparse => 1 >> unless the option says 
 
 =head1 PERFORMANCE
 
-C<each_entry> is several times faster than a loop around C<read_entry>.
+The fastest way to read is C<each_entry>. A cursor comes next, and last, several times slower than
+the first, a loop around C<read_entry>.
 
-Appending a short entry costs little more than the method call. Checksums, other processes that
-append at the same moment, and the first use of each page of memory add to it. No system call is
-made unless somebody waits or the log is sparse.
+Appending a short entry costs little more than the method call, of which L</Function forms> save a
+part. C<append_multi> with many short entries saves most of it. Checksums, other processes that
+append at the same moment, and the first use of each page of memory add to it. It makes no system
+call unless somebody waits or the log is sparse.
 
 C<sync> costs what the disk takes, so call it once for many entries; others may go on appending
 meanwhile.
@@ -838,4 +958,3 @@ The Data::Log::Shared developers.
 This is free software; you may use, copy, change and pass it on under the same terms as Perl itself.
 
 =cut
-

@@ -129,7 +129,7 @@ static SV *fetched(pTHX_ SV *arg) {
 static NV number_of(pTHX_ SV *arg, const char *method, const char *name) {
     SV *value = fetched(aTHX_ arg);
     NV number;
-    if (SvROK(value) ? SvAMAGIC(value) : looks_like_number(value)) {
+    if (SvROK(value) ? SvAMAGIC(value) : SvNIOK(value) || looks_like_number(value)) {
         number = SvNV_nomg(value);
         if (!Perl_isnan(number))
             return number;
@@ -250,54 +250,57 @@ static SV *returned_payload(pTHX_ SV *targ, const dls_payload *payload) {
 }
 
 static bool is_reusable(const SV *sv) {
-    return SvREFCNT(sv) == 1 && !SvTHINKFIRST(sv) && !SvMAGICAL(sv) && !SvOBJECT(sv)
+    return sv && SvREFCNT(sv) == 1 && !SvTHINKFIRST(sv) && !SvMAGICAL(sv) && !SvOBJECT(sv)
         && SvTYPE(sv) <= SVt_PVMG;
 }
 
-/* @_ for a callback: made anew as far as the last call kept or changed something of it. */
-static void set_arguments(pTHX_ const dls_payload *payload) {
-    AV *args = GvAV(PL_defgv);
-    SV **slot;
-    if (!args || SvREFCNT(args) != 1 || SvMAGICAL(args) || !AvREAL(args) || AvFILLp(args) != 1
-        || !AvARRAY(args)[0] || !AvARRAY(args)[1]) {
-        SvREFCNT_dec(args);
-        args = GvAV(PL_defgv) = newAV();
-        av_push(args, newSV(0));
-        av_push(args, newSV(0));
+/* Makes @_ anew as far as the last call has kept or changed something of it. What is dropped may run
+ * the user's code, so it is dropped last, and all is looked at again. */
+static SV **renewed_arguments(pTHX) {
+    for (;;) {
+        AV *args = GvAV(PL_defgv);
+        SV *old = NULL;
+        if (!args || SvREFCNT(args) != 1 || SvMAGICAL(args) || !AvREAL(args) || AvFILLp(args) != 1) {
+            AV *fresh = newAV();
+            av_push(fresh, newSV(0));
+            av_push(fresh, newSV(0));
+            GvAV(PL_defgv) = fresh;
+            old = (SV *)args;
+        }
+        else {
+            SV **slots = AvARRAY(args);
+            SV **slot = is_reusable(slots[0]) ? slots + 1 : slots;
+            if (is_reusable(*slot))
+                return slots;
+            old = *slot;
+            *slot = newSV(0);
+        }
+        SvREFCNT_dec(old);
     }
-    slot = AvARRAY(args);
-    if (!is_reusable(slot[0])) {
-        SvREFCNT_dec_NN(slot[0]);
-        slot[0] = newSV(0);
-    }
-    if (!is_reusable(slot[1])) {
-        SvREFCNT_dec_NN(slot[1]);
-        slot[1] = newSV(0);
-    }
-    set_payload(aTHX_ slot[0], payload);
-    sv_setuv(slot[1], payload->offset);
 }
 
 static uint64_t each_by_multicall(pTHX_ MAGIC *mg, CV *code, uint64_t at, uint64_t patience) {
     dSP;
     dMULTICALL;
     U8 gimme = G_VOID;
-    dls_payload payload;
     I32 scope;
 
     ENTER;
-    SAVEGENERICSV(GvAV(PL_defgv));
-    GvAV(PL_defgv) = NULL;
+    save_ary(PL_defgv);
     PUSH_MULTICALL(code);
     scope = PL_savestack_ix;
-    while (dls_next(LOG(mg), at, patience, &payload) == DLS_STATUS_OK) {
-        set_arguments(aTHX_ &payload);
+    for (;;) {
+        dls_payload payload;
+        SV **slots = renewed_arguments(aTHX);
+        if (mg->mg_private & DESTROYED
+            || dls_next(LOG(mg), at, patience, &payload) != DLS_STATUS_OK)
+            break;
+        set_payload(aTHX_ slots[0], &payload);
+        sv_setuv(slots[1], payload.offset);
         MULTICALL;
         LEAVE_SCOPE(scope);
         FREETMPS;
         at = payload.next;
-        if (mg->mg_private & DESTROYED)
-            break;
     }
     POP_MULTICALL;
     LEAVE;
@@ -341,11 +344,140 @@ static CV *code_of(pTHX_ SV *callback) {
     return sv_2cv(callback, &stash, &gv, 0);
 }
 
+/* log_append($log, $data) and log_next($cursor) become ops of their own where they are compiled, if
+ * their operands can only be single scalars. An operand that is no live handle of ours, or no plain
+ * string, goes the XSUB's way. */
+static OP *call_xsub(pTHX_ const char *name, int count) {
+    dSP;
+    /* The call leaves PL_op to be restored by the scope that it is in. */
+    ENTER;
+    PUSHMARK(SP - count);
+    call_pv(name, G_SCALAR);
+    LEAVE;
+    return NORMAL;
+}
+
+static OP *pp_log_append(pTHX) {
+    dSP;
+    dTARGET;
+    SV *const data = TOPs;
+    MAGIC *const mg = find_handle(TOPm1s, &log_vtable);
+    dls_error *error;
+    uint64_t offset;
+
+    if (UNLIKELY(!mg || mg->mg_private & DESTROYED || !IS_PLAIN_STRING(data)))
+        return call_xsub(aTHX_ CLASS "::append", 2);
+    switch (dls_append(LOG(mg), BYTES(data), SvCUR(data), cBOOL(SvUTF8(data)), &offset, &error)) {
+    case DLS_STATUS_OK:
+        SP--;
+        SETu(offset);
+        break;
+    case DLS_STATUS_ERROR:
+        croak_error(aTHX_ "->append", error);
+    default:
+        SP--;
+        SETs(&PL_sv_undef);
+    }
+    RETURN;
+}
+
+static OP *pp_log_next(pTHX) {
+    dSP;
+    dTARGET;
+    MAGIC *const mg = find_handle(TOPs, &cursor_vtable);
+    dls_payload payload;
+
+    if (UNLIKELY(!mg || mg->mg_private & DESTROYED))
+        return call_xsub(aTHX_ CLASS "::Cursor::next", 1);
+    if (dls_cursor_next(CURSOR(mg), &payload) == DLS_STATUS_OK)
+        SETs(returned_payload(aTHX_ TARG, &payload));
+    else
+        SETs(&PL_sv_undef);
+    RETURN;
+}
+
+static XOP log_append_xop, log_next_xop;
+
+/* Not what may be a list, nor what wants to know that it is a sub's argument. */
+static bool is_scalar_operand(const OP *op) {
+    switch (op->op_type) {
+    case OP_PADSV:
+    case OP_CONST:
+    case OP_RV2SV:
+    case OP_CONCAT:
+    case OP_STRINGIFY:
+    case OP_JOIN:
+    case OP_SPRINTF:
+        return TRUE;
+    default:
+        return FALSE;
+    }
+}
+
+static OP *check_call(pTHX_ OP *entersub, GV *name, SV *code, int count, OP *(*function)(pTHX)) {
+    OP *parent = entersub;
+    OP *before = cUNOPx(entersub)->op_first;
+    OP *operand, *first, *op;
+    int i;
+
+    if (!OpHAS_SIBLING(before)) {
+        parent = before;
+        before = cUNOPx(before)->op_first;
+    }
+    operand = OpSIBLING(before);
+    for (i = 0; i < count && operand && is_scalar_operand(operand); i++)
+        operand = OpSIBLING(operand);
+    /* What is left must be the sub itself. */
+    if (i < count || !operand || OpHAS_SIBLING(operand) || PERLDB_SUB)
+        return ck_entersub_args_proto_or_list(entersub, name, code);
+
+    first = op_sibling_splice(parent, before, count, NULL);
+    op_free(entersub);
+    if (count == 2) {
+        OP *second = OpSIBLING(first);
+        OpLASTSIB_set(first, NULL);
+        op = newBINOP(OP_CUSTOM, 0, op_contextualize(first, G_SCALAR),
+            op_contextualize(second, G_SCALAR));
+    }
+    else {
+        op = newUNOP(OP_CUSTOM, 0, op_contextualize(first, G_SCALAR));
+    }
+    op->op_ppaddr = function;
+    op->op_targ = pad_alloc(OP_CUSTOM, SVs_PADTMP);
+    return op;
+}
+
+static OP *check_log_append(pTHX_ OP *entersub, GV *name, SV *code) {
+    return check_call(aTHX_ entersub, name, code, 2, pp_log_append);
+}
+
+static OP *check_log_next(pTHX_ OP *entersub, GV *name, SV *code) {
+    return check_call(aTHX_ entersub, name, code, 1, pp_log_next);
+}
+
+static void install_op(
+    pTHX_ XOP *xop, const char *name, U32 class, OP *(*function)(pTHX), Perl_call_checker checker
+) {
+    CV *code = get_cvn_flags(name, strlen(name), 0);
+    XopENTRY_set(xop, xop_name, strrchr(name, ':') + 1);
+    XopENTRY_set(xop, xop_desc, strrchr(name, ':') + 1);
+    XopENTRY_set(xop, xop_class, class);
+    Perl_custom_op_register(aTHX_ function, xop);
+    cv_set_call_checker(code, checker, (SV *)code);
+}
+
 #define STORE(hash, key, value) (void)hv_stores(hash, key, newSVuv(value))
 
 MODULE = Data::Log::Shared  PACKAGE = Data::Log::Shared
 
 PROTOTYPES: DISABLE
+
+BOOT:
+    newXS(CLASS "::log_append", XS_Data__Log__Shared_append, file);
+    newXS(CLASS "::log_next", XS_Data__Log__Shared__Cursor_next, file);
+    install_op(aTHX_ &log_append_xop, CLASS "::log_append", OA_BINOP, pp_log_append,
+        check_log_append);
+    install_op(aTHX_ &log_next_xop, CLASS "::log_next", OA_UNOP, pp_log_next, check_log_next);
 
 SV *
 new(SV *class, SV *path, SV *size, SV *mode = NULL, ...)
@@ -365,13 +497,12 @@ new(SV *class, SV *path, SV *size, SV *mode = NULL, ...)
         making.mode = number_of(aTHX_ mode, "->new", "mode");
     for (i = 4; i < items; i += 2) {
         const char *option = SvPV_nolen(ST(i));
-        const int8_t value = cBOOL(SvTRUE(ST(i + 1)));
-        if (strEQ(option, "sparse"))
-            making.sparse = value;
-        else if (strEQ(option, "checksum"))
-            making.checksum = value;
-        else
+        int8_t *target = strEQ(option, "sparse") ? &making.sparse
+            : strEQ(option, "checksum")          ? &making.checksum
+                                                 : NULL;
+        if (!target)
             croak(CLASS "->new: unknown option \"%s\"", option);
+        *target = cBOOL(SvTRUE(ST(i + 1)));
     }
     stash = class_of(aTHX_ class);
     path = fetched(aTHX_ path);
@@ -480,10 +611,19 @@ append_multi(SV *self, ...)
   PPCODE:
     mg = LIVE_LOG("append_multi");
     pin(aTHX_ self);
-    /* All user's code first: it may change the strings that follow. */
-    for (i = 1; i <= count; i++)
-        ST(i) = plain_string(aTHX_ ST(i));
-    croak_unless_live(aTHX_ mg, "->append_multi");
+    for (i = 1; i <= count && IS_PLAIN_STRING(ST(i)); i++)
+        ;
+    if (i <= count) {
+        /* The user's code may change or free any of the others. */
+        for (i = 1; i <= count; i++)
+            if (IS_PLAIN_STRING(ST(i)))
+                ST(i) = sv_mortalcopy(ST(i));
+            else
+                sv_2mortal(SvREFCNT_inc_simple_NN(ST(i)));
+        for (i = 1; i <= count; i++)
+            ST(i) = plain_string(aTHX_ ST(i));
+        croak_unless_live(aTHX_ mg, "->append_multi");
+    }
     data = (dls_data *)SvPVX(sv_2mortal(newSV(count * sizeof *data + 1)));
     for (i = 0; i < count; i++) {
         data[i].data = BYTES(ST(i + 1));
@@ -564,9 +704,14 @@ each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)
     code = code_of(aTHX_ callback);
     sv_2mortal(SvREFCNT_inc_simple_NN((SV *)code));
     croak_unless_live(aTHX_ mg, "->each_entry");
-    if (!from || !SvOK(from))
+    if (!from || !SvOK(from)) {
         at = dls_truncation(LOG(mg));
-    if (CvROOT(code) && !CvISXSUB(code) && !PERLDB_SUB)
+    }
+    else if (at == UINT64_MAX) {
+        ST(0) = sv_mortalcopy(from);
+        XSRETURN(1);
+    }
+    if (CvROOT(code) && !CvISXSUB(code) && !(CvCLONE(code) && !CvCLONED(code)) && !PERLDB_SUB)
         RETVAL = each_by_multicall(aTHX_ mg, code, at, patience_us);
     else
         RETVAL = each_by_call(aTHX_ mg, code, at, patience_us);
@@ -680,6 +825,9 @@ unlink(SV *self, SV *path = NULL)
         status = dls_unlink(LOG(mg), &error);
     }
     else {
+        path = fetched(aTHX_ path);
+        if (!SvOK(path))
+            croak(CLASS "->unlink: path is undef");
         path = plain_string(aTHX_ path);
         status = dls_unlink_path(BYTES(path), SvCUR(path), &error);
     }
