@@ -207,7 +207,8 @@ uint64_t dls_available(const struct dls_log *log);
 // Offset of the oldest entry that may be read.
 uint64_t dls_truncation(const struct dls_log *log);
 
-// Hides what lies before an offset; `*truncation` is what is in force then.
+// Hides what lies before an offset; `*truncation` is what is in force then. `DLS_STATUS_AGAIN` after
+// waiting for a writer there.
 //
 // # Safety
 // See the conventions.

@@ -415,7 +415,8 @@ pub extern "C" fn dls_truncation(log: &Log) -> u64 {
     guard(0, || log.truncation())
 }
 
-/// Hides what lies before an offset; `*truncation` is what is in force then.
+/// Hides what lies before an offset; `*truncation` is what is in force then. `DLS_STATUS_AGAIN` after
+/// waiting for a writer there.
 ///
 /// # Safety
 /// See the conventions.
@@ -429,8 +430,13 @@ pub unsafe extern "C" fn dls_truncate(
     // SAFETY: the conventions.
     unsafe {
         attempt(error, || {
-            *truncation = log.truncate(offset)?;
-            Ok(Status::Ok)
+            Ok(match log.truncate(offset)? {
+                Some(in_force) => {
+                    *truncation = in_force;
+                    Status::Ok
+                }
+                None => Status::Again,
+            })
         })
     }
 }

@@ -294,12 +294,18 @@ impl Log {
         self.hidden() * UNIT
     }
 
-    /// Hides what lies before the byte offset; the truncation then in force.
-    pub fn truncate(&self, offset: u64) -> Result<u64> {
+    /// Hides what lies before the byte offset; the truncation then in force, or `None` after waiting
+    /// once for a writer there that had to append again already.
+    pub fn truncate(&self, offset: u64) -> Result<Option<u64>> {
         self.check_writable()?;
         let target = offset / UNIT + u64::from(offset % UNIT != 0);
-        self.walking(|position| self.core().truncate(position, target));
-        Ok(self.truncation())
+        match self.walking(|position| self.core().truncate(position, target)) {
+            Stop::Hole { .. } => {
+                self.nap(0, LONGEST_NAP_AT_HOLE, || false);
+                Ok(None)
+            }
+            Stop::End | Stop::Broken => Ok(Some(self.truncation())),
+        }
     }
 
     /// Changes with each reset; says nothing else.

@@ -745,7 +745,8 @@ truncate(SV *self, SV *offset)
   PREINIT:
     MAGIC *mg;
     dls_error *error;
-    uint64_t truncation;
+    dls_status status;
+    uint64_t target, truncation;
     NV number;
   CODE:
     mg = LIVE_LOG("truncate");
@@ -754,8 +755,14 @@ truncate(SV *self, SV *offset)
     if (number < 0)
         croak(CLASS "->truncate: offset %" NVgf " is negative", number);
     croak_unless_live(aTHX_ mg, "->truncate");
-    if (dls_truncate(LOG(mg), number >= 1e18 ? UINT64_MAX : (uint64_t)number, &truncation, &error)
-        == DLS_STATUS_ERROR)
+    target = number >= 1e18 ? UINT64_MAX : (uint64_t)number;
+    if (target > dls_tail_offset(LOG(mg)))
+        target = dls_tail_offset(LOG(mg));
+    while ((status = dls_truncate(LOG(mg), target, &truncation, &error)) == DLS_STATUS_AGAIN) {
+        PERL_ASYNC_CHECK();
+        croak_unless_live(aTHX_ mg, "->truncate");
+    }
+    if (status == DLS_STATUS_ERROR)
         croak_error(aTHX_ "->truncate", error);
     RETVAL = truncation;
   OUTPUT:
@@ -1014,10 +1021,14 @@ next_multi(SV *self, SV *max)
     MAGIC *mg;
     dls_payload payload;
     uint64_t left;
+    NV number;
   PPCODE:
     mg = LIVE_CURSOR("next_multi");
     pin(aTHX_ self);
-    left = whole_number_of(aTHX_ max, "::Cursor->next_multi", "count");
+    number = number_of(aTHX_ max, "::Cursor->next_multi", "count");
+    if (number < 0)
+        croak(CLASS "::Cursor->next_multi: count %" NVgf " is negative", number);
+    left = number >= 1e18 ? UINT64_MAX : (uint64_t)number;
     croak_unless_live(aTHX_ mg, "::Cursor->next_multi");
     XSprePUSH;
     for (; left > 0 && dls_cursor_next(CURSOR(mg), &payload) == DLS_STATUS_OK; left--) {

@@ -1,6 +1,6 @@
 //! Truncation: hides what lies before a boundary. It only ever moves forward, and frees nothing.
 
-use super::walk::{Patience, Position};
+use super::walk::{Patience, Position, Stop};
 use super::Core;
 use crate::layout::Field;
 use crate::memory::Memory;
@@ -12,21 +12,25 @@ impl<M: Memory> Core<M> {
     }
 
     /// Hides everything before the first boundary at or behind `target`; the tail if there is none.
-    /// What is in flight before it is sealed at once: its writer appends again, behind it.
-    pub fn truncate(&self, position: &mut Position, target: u64) {
+    /// What is in flight before it is sealed at once, and its writer appends again, behind it. One that
+    /// has done so before is given time, lest frequent truncation keep it from ever getting through;
+    /// then nothing is hidden yet, and the walk says how long to wait.
+    pub fn truncate(&self, position: &mut Position, target: u64) -> Stop {
         self.refresh(position);
         let hidden = self.truncation();
-        let end = if target >= position.at {
-            self.walk(position, target, Patience::AtOnce);
-            position.at
+        // What this handle has walked over has no holes; only its boundary is looked for again.
+        let mut behind = position.restarted_at(hidden);
+        let walk = if target >= position.at {
+            position
         } else if target > hidden {
-            // Walked already, by this handle, so nothing is open there; look for the boundary again.
-            let mut behind = position.restarted_at(hidden);
-            self.walk(&mut behind, target, Patience::AtOnce);
-            behind.at
+            &mut behind
         } else {
-            return;
+            return Stop::End;
         };
-        self.raise(Field::Truncation, end);
+        let stop = self.walk(walk, target, Patience::Within(0));
+        if !matches!(stop, Stop::Hole { .. }) {
+            self.raise(Field::Truncation, walk.at);
+        }
+        stop
     }
 }
