@@ -126,15 +126,4 @@ subtest 'truncating beside writers loses nothing that comes later' => sub {
     is( $log->truncation, $log->tail_offset, 'all is hidden in the end' );
 };
 
-# Truncation used to seal whatever was in flight, however often its writer had begun again: a large
-# append beside frequent truncation was reported full in an almost empty log.
-subtest 'a writer of large entries gets through beside constant truncation' => sub {
-    my $log    = Data::Log::Shared->new( undef, 400_000_000 );
-    my $large  = 'x' x 4_000_000;
-    my $writer = in_child( sub { defined $log->append($large) or die 'full' for 1 .. 5 } );
-    while ( $log->wait_for( 5, 0 ) ) { $log->truncate( $log->tail_offset ) }
-    ok( reap($writer), 'all entries were appended' );
-    is( $log->entry_count, 5, '... and counted, hidden or not' );
-};
-
 done_testing;

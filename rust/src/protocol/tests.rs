@@ -223,6 +223,23 @@ fn impatient_readers_do_not_keep_a_live_writer_from_getting_through() {
     );
 }
 
+/// Truncation used to seal whatever was in flight, however often its writer had begun again: a large
+/// append beside frequent truncation was reported full in an almost empty log.
+#[test]
+fn constant_truncation_does_not_keep_a_live_writer_from_getting_through() {
+    let core = log_of(1 << 20);
+    let large = vec![b'x'; 100_000];
+    let attempts = Cell::new(0);
+    let placed = core.place(slot_size(100_000), |at| {
+        attempts.set(attempts.get() + 1);
+        core.truncate(&mut Position::default(), u64::MAX);
+        core.fill(at, entry(&large), false)
+    });
+    assert!(placed.is_ok());
+    assert_eq!(attempts.get(), 2);
+    assert_eq!(core.truncation(), placed.unwrap());
+}
+
 /// Aux holds the attempt until the checksum replaces it. A writer that was killed right then left a
 /// checksum that readers took for an attempt, and waited 2^16 times as long.
 #[test]
