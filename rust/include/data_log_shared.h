@@ -10,11 +10,11 @@
 // `patience_us` of the reading functions: 20 ms.
 #define DLS_DEFAULT_PATIENCE UINT64_MAX
 
-// `deadline` of `dls_wait`: for ever.
-#define DLS_NO_DEADLINE UINT64_MAX
-
 // `from` of `dls_cursor`: the oldest readable entry. `dls_cursor_offset`: nothing was returned yet.
 #define DLS_NOWHERE UINT64_MAX
+
+// `deadline` of a wait that never times out.
+#define DLS_NO_DEADLINE UINT64_MAX
 
 // How a call ended.
 typedef enum dls_status {
@@ -283,6 +283,15 @@ enum dls_status dls_eventfd(const struct dls_log *log, int *fd, struct dls_error
 // # Safety
 // See the conventions.
 enum dls_status dls_eventfd_set(const struct dls_log *log, int fd, struct dls_error **error);
+
+// Signals the eventfd from now on when entries come, from whichever process.
+//
+// # Safety
+// See the conventions.
+enum dls_status dls_watch(const struct dls_log *log, int *fd, struct dls_error **error);
+
+// Ends what `dls_watch` began.
+void dls_unwatch(const struct dls_log *log);
 
 // Signals the eventfd. `DLS_STATUS_NONE` if there is none.
 //

@@ -49,7 +49,7 @@ pub struct Failure {
 /// `patience_us` of the reading functions: 20 ms.
 pub const DEFAULT_PATIENCE: u64 = u64::MAX;
 /// `deadline` of `dls_wait`: for ever.
-pub const NO_DEADLINE: u64 = u64::MAX;
+pub const NO_DEADLINE: u64 = crate::log::NO_DEADLINE;
 
 /// What a new log shall be. A fraction of `size` or `mode` is cut off. `sparse` and `checksum`: 0, 1,
 /// or -1 for the default.
@@ -589,6 +589,27 @@ pub unsafe extern "C" fn dls_eventfd(
 pub unsafe extern "C" fn dls_eventfd_set(log: &Log, fd: c_int, error: *mut *mut Failure) -> Status {
     // SAFETY: the conventions.
     unsafe { attempt(error, || log.set_eventfd(fd).map(|()| Status::Ok)) }
+}
+
+/// Signals the eventfd from now on when entries come, from whichever process.
+///
+/// # Safety
+/// See the conventions.
+#[no_mangle]
+pub unsafe extern "C" fn dls_watch(log: &Log, fd: *mut c_int, error: *mut *mut Failure) -> Status {
+    // SAFETY: the conventions.
+    unsafe {
+        attempt(error, || {
+            *fd = log.watch()?;
+            Ok(Status::Ok)
+        })
+    }
+}
+
+/// Ends what `dls_watch` began.
+#[no_mangle]
+pub extern "C" fn dls_unwatch(log: &Log) {
+    guard((), || log.unwatch());
 }
 
 /// Signals the eventfd. `DLS_STATUS_NONE` if there is none.

@@ -14,6 +14,7 @@
 //! | [`region`] | files, memfds, locks: create, attach | know entries |
 //! | [`log`] | a handle with its private state | call back |
 //! | [`cursor`] | a reader with a position of its own | keep entries |
+//! | `watch` | a thread that signals an eventfd | touch memory |
 //! | [`ffi`] | the C interface | have logic |
 
 #![deny(unsafe_op_in_unsafe_fn, missing_debug_implementations, unreachable_pub)]
@@ -31,3 +32,4 @@ pub mod protocol;
 pub mod recover;
 pub mod region;
 pub mod sys;
+mod watch;

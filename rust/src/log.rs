@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::process;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::memory::Memory;
 use crate::protocol::{Core, Entry, Found, Located, Patience, Position, Refusal, Stop};
 use crate::region::{Making, Region};
 use crate::sys;
+use crate::watch::Watching;
 
 /// No sleep is longer, so that a signal which came just before it is not missed for long.
 const LONGEST_NAP: u64 = 200_000_000;
@@ -26,10 +28,28 @@ const SHORTEST_NAP: u64 = 100_000;
 /// Nor than this in a handle that nobody wakes.
 const LONGEST_POLL: u64 = 20_000_000;
 
+/// `deadline` of a wait that never times out.
+pub const NO_DEADLINE: u64 = u64::MAX;
+
+/// An eventfd, closed with its last user if it is ours.
 #[derive(Clone, Debug)]
-enum Event {
-    Own(Arc<OwnedFd>),
+pub(crate) enum Event {
+    Own { fd: Arc<OwnedFd>, process: u32 },
     Users(RawFd),
+}
+
+impl Event {
+    pub(crate) fn fd(&self) -> RawFd {
+        match self {
+            Event::Own { fd, .. } => fd.as_raw_fd(),
+            Event::Users(fd) => *fd,
+        }
+    }
+
+    /// An eventfd that a parent made is the parent's: who takes its count takes it from both.
+    fn is_inherited(&self) -> bool {
+        matches!(self, Event::Own { process, .. } if *process != process::id())
+    }
 }
 
 /// How a wait ended, or that the caller should see to its signals and wait on.
@@ -107,6 +127,7 @@ pub struct Log {
     directory_flushed: Cell<bool>,
     /// The next nap of a read-only handle.
     poll: Cell<u64>,
+    watching: Watching,
 }
 
 impl Log {
@@ -118,6 +139,7 @@ impl Log {
             event: RefCell::new(None),
             directory_flushed: Cell::new(false),
             poll: Cell::new(SHORTEST_NAP),
+            watching: Watching::default(),
         }
     }
 
@@ -566,29 +588,64 @@ impl Log {
 
     /// The eventfd of this handle, if it has one.
     pub fn fileno(&self) -> Option<RawFd> {
-        self.event.borrow().as_ref().map(|event| match event {
-            Event::Own(fd) => fd.as_raw_fd(),
-            Event::Users(fd) => *fd,
-        })
+        self.event.borrow().as_ref().map(Event::fd)
     }
 
     /// The eventfd of this handle, made if it has none.
     pub fn eventfd(&self) -> Result<RawFd> {
-        match self.fileno() {
-            Some(fd) => Ok(fd),
+        self.event().map(|event| event.fd())
+    }
+
+    fn event(&self) -> Result<Event> {
+        let mut event = self.event.borrow_mut();
+        match &*event {
+            Some(event) => Ok(event.clone()),
             None => {
-                let own = sys::eventfd().map_err(failed("create an eventfd"))?;
-                let fd = own.as_raw_fd();
-                *self.event.borrow_mut() = Some(Event::Own(Arc::new(own)));
-                Ok(fd)
+                let made = Event::Own {
+                    fd: Arc::new(sys::eventfd().map_err(failed("create an eventfd"))?),
+                    process: process::id(),
+                };
+                *event = Some(made.clone());
+                Ok(made)
             }
         }
+    }
+
+    /// Signals this handle's eventfd from now on when entries come, from whichever process; its fd.
+    pub fn watch(&self) -> Result<RawFd> {
+        if !self.watching.is_on() {
+            let inherited = (self.event.borrow().as_ref()).map_or(false, Event::is_inherited);
+            if inherited {
+                self.event.borrow_mut().take();
+            }
+            let event = self.event()?;
+            self.entry_count();
+            self.watching
+                .start(self.clone(), event)
+                .map_err(failed("start a thread"))?;
+        }
+        self.eventfd()
+    }
+
+    /// Ends what `watch` began.
+    pub fn unwatch(&self) {
+        self.watching.stop();
+    }
+
+    /// The count as this handle saw it last.
+    pub(crate) fn last_count(&self) -> u64 {
+        self.position.get().count
+    }
+
+    pub(crate) fn region(&self) -> Arc<Region> {
+        self.region.clone()
     }
 
     /// Uses the user's eventfd, which is never closed here.
     pub fn set_eventfd(&self, fd: RawFd) -> Result<()> {
         if self.fileno() != Some(fd) {
             sys::check_open(fd).map_err(|source| Reason::Descriptor { fd, source })?;
+            self.unwatch();
             *self.event.borrow_mut() = Some(Event::Users(fd));
         }
         Ok(())

@@ -408,9 +408,26 @@ was opened.
 =head2 Event loops
 
 A handle can have an eventfd, which C<select>, C<poll> and every event loop can watch. It is
-signalled by L</notify> only: C<append> does not touch it.
+signalled by L</notify>, and after L</watch> by entries as they come; C<append> by itself does not
+touch it.
 
 =over
+
+=item watch
+
+From now on the handle's eventfd is signalled whenever the count of entries changes, whichever
+process appends, also one that knows the log by its path only. Returns the descriptor, that of
+L</eventfd>. What came before the call does not count, so read the log after it, and then whenever
+the descriptor is readable: L</eventfd_consume> first, the entries second. For a filehandle, C<< open
+my $fh, '<&=', $log->watch >>.
+
+A thread of this process waits for the entries. It takes no signals, costs writers what a process in
+C<wait_for> does, and rests a millisecond after each time it has signalled. It is not inherited over
+fork; a child that calls C<watch> has a thread and an eventfd of its own.
+
+=item unwatch
+
+Ends the thread, as the end of the handle does. Returns true.
 
 =item eventfd
 
@@ -887,7 +904,7 @@ eventfd, duplicate the descriptor, get random bytes, lock, look at the file, loo
 a file of this size, map (not enough memory or address space), open, put the log on disk, read, read
 the eventfd, read the header, reopen the log through /proc (is it mounted?), reserve space, seal the
 memfd, set the file's size, set the mode, settle on a file (others make and remove it all the time),
-signal the eventfd, unlink, write the header, or write what was recovered.
+signal the eventfd, start a thread, unlink, write the header, or write what was recovered.
 
 =item log is damaged (its tail lies outside)
 

@@ -871,17 +871,29 @@ memfd(SV *self)
 
 IV
 eventfd(SV *self)
+  ALIAS:
+    watch = 1
   PREINIT:
+    const char *method = ix ? "->watch" : "->eventfd";
     MAGIC *mg;
     dls_error *error;
     int fd;
   CODE:
-    mg = LIVE_LOG("eventfd");
-    if (dls_eventfd(LOG(mg), &fd, &error) == DLS_STATUS_ERROR)
-        croak_error(aTHX_ "->eventfd", error);
+    mg = live_handle(aTHX_ self, &log_vtable, method);
+    if ((ix ? dls_watch : dls_eventfd)(LOG(mg), &fd, &error) == DLS_STATUS_ERROR)
+        croak_error(aTHX_ method, error);
     RETVAL = fd;
   OUTPUT:
     RETVAL
+
+void
+unwatch(SV *self)
+  PREINIT:
+    MAGIC *mg;
+  PPCODE:
+    mg = LIVE_LOG("unwatch");
+    dls_unwatch(LOG(mg));
+    XSRETURN_YES;
 
 void
 eventfd_set(SV *self, SV *fd)

@@ -1,0 +1,72 @@
+use strict;
+use warnings;
+
+use lib 't/lib';
+use LogTest;
+use Test::More;
+
+use Data::Log::Shared;
+
+sub threads_here { my @tasks = glob "/proc/$$/task/*"; return scalar @tasks }
+
+sub readable {
+    my ( $fd, $seconds ) = @_;
+    my $bits = '';
+    vec( $bits, $fd, 1 ) = 1;
+    return scalar select $bits, undef, undef, $seconds;
+}
+
+my $path = scratch('log');
+my $log  = Data::Log::Shared->new( $path, 100_000 );
+$log->append('before');
+
+subtest 'writers that attached by path are heard' => sub {
+    my $fd = $log->watch;
+    is( $fd,                $log->fileno, 'it is the eventfd of the handle' );
+    is( $log->watch,        $fd,          'and stays so' );
+    is( readable( $fd, 0 ), 0,            'nothing has come yet' );
+    for my $n ( 1 .. 3 ) {
+        my $child = in_child( sub { Data::Log::Shared->new( $path, 1 )->append("entry $n") } );
+        is( readable( $fd, 60 ), 1, "entry $n makes it readable" );
+        ok( $log->eventfd_consume, '... with something to consume' );
+        is( $log->entry_count, 1 + $n, '... and there to be read' );
+        ok( reap($child), '... while its writer goes away' );
+    }
+};
+
+subtest 'no other thread takes the signals' => sub {
+    my $caught = 0;
+    local $SIG{USR1} = sub { $caught++ };
+    my $child = in_child( sub { kill USR1 => getppid } );
+    ok( reap($child), 'sent' );
+    wait_until( sub { $caught } );
+    is( $caught, 1, 'and handled here' );
+};
+
+subtest 'a child watches for itself' => sub {
+    my $heard = from_child(
+        sub {
+            my $fd = $log->watch;
+            $log->append('by the child');
+            return readable( $fd, 60 );
+        }
+    );
+    is( $heard, 1, 'it hears of its entry' );
+    is( readable( $log->fileno, 60 ), 1, 'so does the parent, by an eventfd of its own' );
+    is( $log->eventfd_consume > 0, 1, '... that the child has not emptied' );
+};
+
+subtest 'the thread ends' => sub {
+    ok( $log->unwatch, 'by unwatch' );
+    is( threads_here(), 1, '... at once' );
+    ok( $log->unwatch, 'which may be said twice' );
+    $log->append('unheard');
+    is( readable( $log->fileno, 0.1 ), 0, '... and then signals no more' );
+    my $other = Data::Log::Shared->new( $path, 1 );
+    $other->watch;
+    is( threads_here(), 2, 'another one is begun' );
+    undef $other;
+    is( threads_here(), 1, '... and ends with its handle' );
+};
+
+done_testing;
