@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::error::{failed, Reason, Result};
-use crate::sys::{self, Lock};
+use crate::sys::{self, Lock, Owner};
 
 /// A byte that can be locked, and its name in messages.
 #[derive(Clone, Copy, Debug)]
@@ -28,18 +28,25 @@ const POLL: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn try_lock(file: &File, byte: Byte, lock: Lock) -> Result<bool> {
-    sys::try_lock(file, byte.0, lock).map_err(failed("lock"))
+    try_lock_as(Owner::Description, file, byte, lock)
 }
 
-/// Whether another description has the lock, in whichever way.
-pub fn is_locked(file: &File, byte: Byte) -> Result<bool> {
-    sys::is_locked(file, byte.0).map_err(failed("lock"))
+pub fn lock(file: &File, byte: Byte, lock: Lock) -> Result<()> {
+    lock_as(Owner::Description, file, byte, lock)
+}
+
+pub fn unlock(file: &File, byte: Byte) -> Result<()> {
+    unlock_as(Owner::Description, file, byte)
+}
+
+pub fn try_lock_as(owner: Owner, file: &File, byte: Byte, lock: Lock) -> Result<bool> {
+    sys::try_lock(owner, file, byte.0, lock).map_err(failed("lock"))
 }
 
 /// Waits for a lock, but not for ever.
-pub fn lock(file: &File, byte: Byte, lock: Lock) -> Result<()> {
+pub fn lock_as(owner: Owner, file: &File, byte: Byte, lock: Lock) -> Result<()> {
     let start = Instant::now();
-    while !try_lock(file, byte, lock)? {
+    while !try_lock_as(owner, file, byte, lock)? {
         if start.elapsed() > LIMIT {
             return Err(Reason::LockTimeout { lock: byte.1 }.into());
         }
@@ -48,6 +55,11 @@ pub fn lock(file: &File, byte: Byte, lock: Lock) -> Result<()> {
     Ok(())
 }
 
-pub fn unlock(file: &File, byte: Byte) -> Result<()> {
-    try_lock(file, byte, Lock::None).map(drop)
+pub fn unlock_as(owner: Owner, file: &File, byte: Byte) -> Result<()> {
+    try_lock_as(owner, file, byte, Lock::None).map(drop)
+}
+
+/// Whether another description has the lock, in whichever way.
+pub fn is_locked(file: &File, byte: Byte) -> Result<bool> {
+    sys::is_locked(file, byte.0).map_err(failed("lock"))
 }

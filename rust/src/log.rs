@@ -132,7 +132,7 @@ pub struct Log {
 
 impl Log {
     fn new(region: Region) -> Log {
-        Log {
+        let log = Log {
             region: Arc::new(region),
             position: Cell::default(),
             hidden: Cell::new((0, 0)),
@@ -140,7 +140,11 @@ impl Log {
             directory_flushed: Cell::new(false),
             poll: Cell::new(SHORTEST_NAP),
             watching: Watching::default(),
+        };
+        if log.core().tail() == Tail::RESETTING {
+            log.finish_reset();
         }
+        log
     }
 
     pub fn open(path: &Path, making: &Making) -> Result<Log> {

@@ -31,6 +31,8 @@ pub struct Mapping {
     /// Units of a sparse file that are known to have their space. Only a hint, so relaxed.
     backed: AtomicU64,
     writable: bool,
+    /// Whether there may be pages that have no space yet.
+    has_holes: bool,
 }
 
 /// The failure order that goes with a success order.
@@ -44,7 +46,12 @@ const fn on_failure(order: Ordering) -> Ordering {
 impl Mapping {
     /// Maps the header and `data_size` bytes behind it, which the file must have. For a sparse file
     /// a descriptor to reserve space by.
-    pub fn new(file: &File, data_size: u64, sparse: Option<File>) -> io::Result<Mapping> {
+    pub fn new(
+        file: &File,
+        data_size: u64,
+        has_holes: bool,
+        sparse: Option<File>,
+    ) -> io::Result<Mapping> {
         let map = MmapOptions::new()
             .len((HEADER_SIZE + data_size) as usize)
             .map_raw(file)?;
@@ -54,6 +61,7 @@ impl Mapping {
             backed: AtomicU64::new(if sparse.is_some() { 0 } else { u64::MAX }),
             sparse,
             writable: true,
+            has_holes,
         })
     }
 
@@ -68,6 +76,7 @@ impl Mapping {
             backed: AtomicU64::new(0),
             sparse: None,
             writable: false,
+            has_holes: false,
         })
     }
 
@@ -224,6 +233,22 @@ impl Memory for Mapping {
                 return crc;
             }
         }
+    }
+
+    fn zero_all(&self) {
+        if self.has_holes {
+            let data = self.map.len() - HEADER;
+            // SAFETY: the range is that of the data region, page-aligned, and to lose its pages makes
+            // it zero without invalidating anything.
+            let removed = unsafe {
+                let start = self.map.as_mut_ptr().add(HEADER).cast();
+                libc::madvise(start, data, libc::MADV_REMOVE) == 0
+            };
+            if removed {
+                return;
+            }
+        }
+        self.zero(0, self.units());
     }
 
     fn zero(&self, from: u64, to: u64) {

@@ -33,6 +33,9 @@ pub trait Memory {
     /// Zeroes the units `from..to`.
     fn zero(&self, from: u64, to: u64);
 
+    /// Zeroes everything, without taking space where there is none yet.
+    fn zero_all(&self);
+
     /// Makes sure that the units up to `end` can be written without a signal, or gives `errno`.
     fn back(&self, end: u64) -> Result<(), i32>;
 

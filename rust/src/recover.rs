@@ -40,20 +40,21 @@ pub struct Recovered {
 }
 
 /// Finds the end of the log, sealing damaged slots below the synced mark.
-pub fn recover<M: Memory>(core: &Core<M>) -> Recovered {
+pub fn recover<M: Memory>(core: &Core<M>, units: u64) -> Recovered {
     if core.unzeroed().map_or(false, |units| units > 0) {
         return Recovered {
             tail: Tail::EMPTY,
             damaged: 0,
         };
     }
-    let within = |end: &u64| *end <= core.units();
+    let within = |end: &u64| *end <= units;
     let mark = core.checked(Field::Synced).filter(within);
     // Without its mark a log is trusted as far as its tail.
-    let settled = mark.unwrap_or_else(|| core.tail().end().min(core.units()));
+    let settled = mark.unwrap_or_else(|| core.tail().end().min(units));
     let mut recovery = Recovery {
         core,
         generation: core.generation(),
+        units,
         settled,
         mark_is_known: mark.is_some(),
         budget: 8 * settled * UNIT,
@@ -71,6 +72,8 @@ pub fn recover<M: Memory>(core: &Core<M>) -> Recovered {
 struct Recovery<'a, M> {
     core: &'a Core<M>,
     generation: u64,
+    /// How far there is anything to look at.
+    units: u64,
     /// Everything below was settled.
     settled: u64,
     mark_is_known: bool,
@@ -133,7 +136,7 @@ impl<M: Memory> Recovery<'_, M> {
 
     /// Above the mark: whole batches as long as they check out. Sealed slots at the very end go.
     fn open_part(&mut self) {
-        let end = self.core.units();
+        let end = self.units;
         let (mut at, mut start) = (self.tail.end(), self.tail.end());
         while at < end {
             let word = self.word(at);
@@ -399,7 +402,7 @@ mod tests {
 
     /// Recovers as a region does, but for the disk.
     fn recovered(core: &Core<Heap>) -> Recovered {
-        let recovered = recover(core);
+        let recovered = recover(core, core.units());
         core.memory.zero(recovered.tail.end(), core.units());
         core.memory.store(Field::Tail, recovered.tail.0, SeqCst);
         recovered

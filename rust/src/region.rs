@@ -20,7 +20,7 @@ use crate::mapping::Mapping;
 use crate::memory::Memory;
 use crate::protocol::Core;
 use crate::recover::{recover, Recovered};
-use crate::sys::{self, Lock};
+use crate::sys::{self, Lock, Owner};
 
 /// What a new log shall be. An existing one stays what it is.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +182,12 @@ impl Region {
             return Err(Reason::Unsealed.into());
         }
         // The caller's description may outlive this handle, or be another process's as well.
-        let file = sys::reopen(&file).unwrap_or(file);
+        let file = match sys::reopen(&file) {
+            Ok(own) => own,
+            // A memfd is never recovered, so its life lock may be anybody's.
+            Err(_) if is_memfd(&file)? => file,
+            Err(error) => return Err(failed("reopen the log through /proc")(error)),
+        };
         Self::attach(file, Kind::Descriptor, None, None)
     }
 
@@ -220,7 +225,8 @@ impl Region {
         } else {
             None
         };
-        let mapping = Mapping::new(&file, identity.data_size, backing).map_err(failed("map"))?;
+        let mapping = Mapping::new(&file, identity.data_size, identity.sparse, backing)
+            .map_err(failed("map"))?;
         let region = Self::of(mapping, file, kind, path, identity)?;
         region.begin_life()?;
         Ok(region)
@@ -252,7 +258,9 @@ impl Region {
     /// skip recovery.
     fn begin_life(&self) -> Result<()> {
         let here = whereabouts(&self.file)?;
-        let is_here = || here.is_known() && self.recorded_whereabouts() == here;
+        // Memory does not outlive a boot, nor is it copied.
+        let in_memory = !self.is_durable();
+        let is_here = || in_memory || here.is_known() && self.recorded_whereabouts() == here;
         if is_here() {
             return locks::lock(&self.file, LIFE, Lock::Shared);
         }
@@ -306,7 +314,8 @@ impl Region {
     fn put_recovered_on_disk(&self) -> io::Result<Recovered> {
         // What an unfinished reset has decided comes before what it zeroes.
         self.flush_header()?;
-        let recovered = recover(&self.core);
+        sys::check_file_size_limit(self.identity.file_length())?;
+        let recovered = recover(&self.core, self.units_with_space()?);
         let end = HEADER_SIZE + recovered.tail.end() * UNIT;
         // After a failed flush the kernel takes pages for clean that are not on disk, until they are
         // written again.
@@ -330,6 +339,23 @@ impl Region {
         Ok(recovered)
     }
 
+    /// How far the region has space. In a sparse log what lies before is given all of its own, since
+    /// to read a hole may be a signal on a full filesystem.
+    fn units_with_space(&self) -> io::Result<u64> {
+        if !self.identity.sparse {
+            return Ok(self.core.units());
+        }
+        let mut end = HEADER_SIZE;
+        while let Some((_, stop)) = sys::next_data(&self.file, end)? {
+            end = stop.min(self.identity.file_length());
+            if end < stop || end == self.identity.file_length() {
+                break;
+            }
+        }
+        sys::allocate(&self.file, 0, end)?;
+        Ok((end - HEADER_SIZE) / UNIT)
+    }
+
     fn each_piece(
         &self,
         from: u64,
@@ -345,25 +371,28 @@ impl Region {
         )
     }
 
-    /// A description of this very process's own, for exclusive locks.
-    fn own_description(&self) -> Result<File> {
-        sys::reopen(&self.file).map_err(failed("reopen the log through /proc"))
-    }
-
     /// Runs `change` under the change lock. Without `wait`, gives `None` if the lock is taken.
     pub fn exclusively<T>(
         &self,
         wait: bool,
         change: impl FnOnce() -> Result<T>,
     ) -> Result<Option<T>> {
-        let own = self.own_description()?;
+        // Closing the description releases the lock.
+        let own = sys::reopen(&self.file);
+        let (file, owner) = match &own {
+            Ok(own) => (own, Owner::Description),
+            // The process has given up the right to open it, or /proc is not there. A description
+            // may be shared with forked processes, so the lock is the process's then.
+            Err(_) => (&self.file, Owner::Process),
+        };
         if wait {
-            locks::lock(&own, CHANGE, Lock::Exclusive)?;
-        } else if !locks::try_lock(&own, CHANGE, Lock::Exclusive)? {
+            locks::lock_as(owner, file, CHANGE, Lock::Exclusive)?;
+        } else if !locks::try_lock_as(owner, file, CHANGE, Lock::Exclusive)? {
             return Ok(None);
         }
-        // Closing the description releases the lock.
-        change().map(Some)
+        let result = change();
+        locks::unlock_as(owner, file, CHANGE)?;
+        result.map(Some)
     }
 
     pub fn flush_header(&self) -> io::Result<()> {
@@ -536,6 +565,9 @@ fn heal(file: &File, making: &Making) -> Result<Identity> {
         Judgement::Unborn(half) => half,
     };
     let metadata = file.metadata().map_err(failed("look at the file"))?;
+    let mut head = vec![0; PAGE.min(metadata.len() as usize)];
+    file.read_exact_at(&mut head, 0)
+        .map_err(failed("read the header"))?;
     let owner = metadata.uid();
     if owner != sys::effective_user() {
         return Err(Reason::ForeignOwner { owner }.into());
@@ -549,14 +581,20 @@ fn heal(file: &File, making: &Making) -> Result<Identity> {
     if !is_zero(file, HEADER_SIZE, length).map_err(failed("read"))? {
         return Err(Reason::Magic.into());
     }
+    // Before anything is written, since to write beyond the limit is a signal.
+    check_size_limit(&identity)?;
     if let Err(error) = write_log(file, &identity, true) {
-        // As it was: a file of zeros.
-        let _ = file.write_all_at(&[0; PAGE], 0);
+        // As it was. Killed in between, it has a header page that the next one goes on from.
         let _ = file.set_len(length);
+        let _ = file.write_all_at(&head, 0);
         return Err(error);
     }
     locks::unlock(file, CHANGE)?;
     Ok(identity)
+}
+
+fn check_size_limit(identity: &Identity) -> Result<()> {
+    sys::check_file_size_limit(identity.file_length()).map_err(failed("make a file of this size"))
 }
 
 /// Bytes that a disk writes whole.
@@ -567,7 +605,7 @@ fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
     let length = identity.file_length();
     let page = identity.page(&whereabouts(file)?);
     let sync = || if durable { file.sync_all() } else { Ok(()) };
-    sys::check_file_size_limit(length).map_err(failed("make a file of this size"))?;
+    check_size_limit(identity)?;
     // All that tells a half-made log lies in the first sector, which is written whole or not at all.
     let mut first = [0; PAGE];
     first[..SECTOR].copy_from_slice(&page[..SECTOR]);

@@ -96,12 +96,23 @@ pub enum Lock {
     None,
 }
 
-/// Sets the lock that the open file description of `file` has on one byte, without waiting.
-/// False if another description is in the way.
-pub fn try_lock(file: &File, byte: i64, lock: Lock) -> io::Result<bool> {
+/// Whose a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Description,
+    Process,
+}
+
+/// Sets the lock that the open file description of `file`, or this process, has on one byte of it,
+/// without waiting. False if another's is in the way.
+pub fn try_lock(owner: Owner, file: &File, byte: i64, lock: Lock) -> io::Result<bool> {
     let request = lock_request(byte, lock);
+    let command = match owner {
+        Owner::Description => libc::F_OFD_SETLK,
+        Owner::Process => libc::F_SETLK,
+    };
     // SAFETY: `request` is a valid flock.
-    match retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &request) }) {
+    match retry(|| unsafe { libc::fcntl(file.as_raw_fd(), command, &request) }) {
         Ok(_) => Ok(true),
         Err(error) => match error.raw_os_error() {
             Some(libc::EAGAIN | libc::EACCES) => Ok(false),

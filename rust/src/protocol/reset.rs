@@ -38,7 +38,11 @@ impl<M: Memory> Core<M> {
         // Also one who finishes a reset, since nobody knows whether its process came that far.
         let flushed = flush();
         let left = self.unzeroed().unwrap_or(self.units);
-        self.memory.zero(0, left.min(self.units));
+        if left < self.units {
+            self.memory.zero(0, left);
+        } else {
+            self.memory.zero_all();
+        }
         self.conclude_reset();
         flushed
     }

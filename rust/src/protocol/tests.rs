@@ -64,6 +64,9 @@ impl Memory for Heap {
             unit.store(0, Ordering::Relaxed);
         }
     }
+    fn zero_all(&self) {
+        self.zero(0, self.data.len() as u64);
+    }
     fn back(&self, _end: u64) -> Result<(), i32> {
         Ok(())
     }
