@@ -169,7 +169,7 @@ impl Log {
     }
 
     /// Lets `step` move this handle's walk.
-    #[inline]
+    #[inline(always)]
     fn walking<T>(&self, step: impl FnOnce(&mut Position) -> T) -> T {
         let mut position = self.position.get();
         let result = step(&mut position);
@@ -276,7 +276,7 @@ impl Log {
         self.locate((offset / UNIT).max(self.hidden()), patience)
     }
 
-    #[inline]
+    #[inline(always)]
     fn locate(&self, at: u64, patience: Patience) -> Option<Payload> {
         let located = self.walking(|position| self.core().locate(position, at, patience));
         match located {
@@ -293,22 +293,31 @@ impl Log {
                 offset: at * UNIT,
                 next: next * UNIT,
             }),
-            None => {
-                if self.core().tail() == Tail::RESETTING {
-                    self.finish_reset();
-                }
-                None
-            }
+            None => self.nothing_there(),
         }
     }
 
-    #[inline]
+    #[cold]
+    fn nothing_there(&self) -> Option<Payload> {
+        if self.core().tail() == Tail::RESETTING {
+            self.finish_reset();
+        }
+        None
+    }
+
+    #[inline(always)]
     fn hidden(&self) -> u64 {
         let word = self.core().memory.load(Field::Truncation, Acquire);
         let (seen, value) = self.hidden.get();
         if word == seen {
-            return value;
+            value
+        } else {
+            self.truncated(word)
         }
+    }
+
+    #[cold]
+    fn truncated(&self, word: u64) -> u64 {
         let value = self.core().truncation();
         self.hidden.set((word, value));
         value

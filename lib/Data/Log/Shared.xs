@@ -139,10 +139,13 @@ static NV number_of(pTHX_ SV *arg, const char *method, const char *name) {
     Perl_croak(aTHX_ CLASS "%s: %s \"%" SVf "\" is not a number", method, name, SVfARG(value));
 }
 
+#define IS_PLAIN_INDEX(sv) \
+    ((SvFLAGS(sv) & (SVf_IOK | SVs_GMG)) == SVf_IOK && (SvIsUV(sv) || SvIVX(sv) >= 0))
+
 /* A whole number, or UINT64_MAX for what is none: no offset and no count is that large. */
 static uint64_t whole_number_of(pTHX_ SV *arg, const char *method, const char *name) {
     NV number;
-    if (LIKELY(SvIOK(arg) && !SvGMAGICAL(arg) && (SvIsUV(arg) || SvIVX(arg) >= 0)))
+    if (LIKELY(IS_PLAIN_INDEX(arg)))
         return SvUVX(arg);
     number = number_of(aTHX_ arg, method, name);
     if (number < 0 || number >= 18446744073709551616.0 || number != Perl_floor(number))
@@ -214,8 +217,17 @@ static HV *class_of(pTHX_ SV *class) {
     return sv_isobject(class) ? SvSTASH(SvRV(class)) : gv_stashsv(class, GV_ADD);
 }
 
-static void set_payload(pTHX_ SV *sv, const dls_payload *payload) {
-    sv_setpvn(sv, (const char *)payload->data, payload->len);
+PERL_STATIC_INLINE void set_payload(pTHX_ SV *sv, const dls_payload *payload) {
+    if (LIKELY(SvTYPE(sv) >= SVt_PV && !SvTHINKFIRST(sv) && !SvOOK(sv) && SvLEN(sv) > payload->len)) {
+        Copy(payload->data, SvPVX(sv), payload->len, char);
+        SvCUR_set(sv, payload->len);
+        *SvEND(sv) = '\0';
+        SvPOK_only(sv);
+        SvTAINT(sv);
+    }
+    else {
+        sv_setpvn(sv, (const char *)payload->data, payload->len);
+    }
     /* The bytes are another process's; Perl reads beyond malformed ones. */
     if (payload->utf8 && is_utf8_string((const U8 *)SvPVX(sv), SvCUR(sv)))
         SvUTF8_on(sv);
@@ -677,17 +689,22 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     uint64_t at, patience_us;
   PPCODE:
     mg = LIVE_LOG("read_entry");
-    if (UNLIKELY(!SvIOK(offset) || SvGMAGICAL(offset) || patience))
+    if (LIKELY(IS_PLAIN_INDEX(offset) && !patience)) {
+        at = SvUVX(offset);
+        patience_us = DLS_DEFAULT_PATIENCE;
+    }
+    else {
         pin(aTHX_ self);
-    at = whole_number_of(aTHX_ offset, "->read_entry", "offset");
-    patience_us = patience_of(aTHX_ patience, "->read_entry");
-    croak_unless_live(aTHX_ mg, "->read_entry");
+        at = whole_number_of(aTHX_ offset, "->read_entry", "offset");
+        patience_us = patience_of(aTHX_ patience, "->read_entry");
+        croak_unless_live(aTHX_ mg, "->read_entry");
+    }
     if (dls_read(LOG(mg), at, patience_us, &payload) != DLS_STATUS_OK)
         XSRETURN_EMPTY;
     XSprePUSH;
     EXTEND(SP, 2);
     PUSHs(returned_payload(aTHX_ TARG, &payload));
-    mPUSHu(payload.next);
+    PUSHs(sv_2mortal(newSVuv(payload.next)));
 
 UV
 each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)

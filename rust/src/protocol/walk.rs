@@ -92,7 +92,7 @@ const MAX_NANOSECONDS: u64 = 4 * 3600 * 1_000_000_000;
 impl<M: Memory> Core<M> {
     /// Looks at the slot at `at`, which may be no slot at all. Every size is checked against a
     /// private copy of the tail. Pairs: W, B.
-    #[inline]
+    #[inline(always)]
     pub fn look(&self, at: u64, tail: Tail) -> Found {
         if at >= tail.end() {
             return Found::End;
@@ -129,7 +129,7 @@ impl<M: Memory> Core<M> {
     /// The tail for a walk from `position`, which goes back to the beginning if the log was reset.
     /// The tail is loaded before the generation: whoever sees the emptied log sees the new
     /// generation too. Pairs: G.
-    #[inline]
+    #[inline(always)]
     pub fn refresh(&self, position: &mut Position) -> Tail {
         let tail = self.readable_tail();
         let generation = self.generation();
@@ -182,9 +182,29 @@ impl<M: Memory> Core<M> {
 
     /// The first entry at or behind `at`, which need not be a boundary. What is still being written
     /// is sealed only if the walk from the beginning arrives there too (I3).
-    #[inline]
+    #[inline(always)]
     pub fn locate(&self, position: &mut Position, at: u64, patience: Patience) -> Option<Located> {
         let tail = self.refresh(position);
+        match self.look(at, tail) {
+            Found::Entry(entry) if at == position.at => {
+                position.pass(&entry);
+                Some(entry)
+            }
+            Found::Entry(entry) => Some(entry),
+            Found::End => None,
+            _ => self.locate_behind(position, at, tail, patience),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn locate_behind(
+        &self,
+        position: &mut Position,
+        at: u64,
+        tail: Tail,
+        patience: Patience,
+    ) -> Option<Located> {
         let mut at = at;
         loop {
             match self.look(at, tail) {
