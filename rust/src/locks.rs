@@ -18,10 +18,13 @@ use crate::sys::{self, Lock, Owner};
 #[derive(Clone, Copy, Debug)]
 pub struct Byte(i64, &'static str);
 
-/// Held exclusively while a log is made, recovered or reset.
+/// Held exclusively while a log is made or reset.
 pub const CHANGE: Byte = Byte(0, "change");
 /// Held shared by every handle; to be had exclusively only if nobody has the log open.
 pub const LIFE: Byte = Byte(1, "life");
+/// Held shared from the look whether recovery is due until [`LIFE`] is held, exclusively to recover.
+/// So whoever has `LIFE` shared has found a whole log, and its being held proves one.
+pub const ATTACH: Byte = Byte(2, "attach");
 
 const POLL: Duration = Duration::from_millis(1);
 /// Longer than recovering a large log takes; who holds a lock for this long is stopped.

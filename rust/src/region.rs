@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use crate::error::{failed, Error, Reason, Result};
 use crate::header::{self, judge, Identity, Judgement, Whereabouts, MAGIC, PAGE};
 use crate::layout::{Checked, Field, Hole, HEADER_SIZE, MAX_DATA_SIZE, UNIT};
-use crate::locks::{self, CHANGE, LIFE};
+use crate::locks::{self, ATTACH, CHANGE, LIFE};
 use crate::mapping::Mapping;
 use crate::memory::Memory;
 use crate::protocol::Core;
@@ -144,12 +144,13 @@ impl Region {
     /// A reader can't recover: where that is due, it only asks whether somebody has the log open.
     fn begin_reading(&self) -> Result<()> {
         let here = whereabouts(&self.file)?;
+        locks::lock(&self.file, ATTACH, Lock::Shared)?;
         let is_here = here.is_known() && self.recorded_whereabouts() == here;
         if !is_here && !locks::is_locked(&self.file, LIFE)? {
             return Err(Reason::NeedsRecovery.into());
         }
-        // Whoever recovers has it exclusively until that is done.
-        locks::lock(&self.file, LIFE, Lock::Shared)
+        locks::lock(&self.file, LIFE, Lock::Shared)?;
+        locks::unlock(&self.file, ATTACH)
     }
 
     /// A log in memory. With a name, its descriptor may be passed on.
@@ -258,28 +259,35 @@ impl Region {
     /// skip recovery.
     fn begin_life(&self) -> Result<()> {
         let here = whereabouts(&self.file)?;
-        // Memory does not outlive a boot, nor is it copied.
-        let in_memory = !self.is_durable();
-        let is_here = || in_memory || here.is_known() && self.recorded_whereabouts() == here;
-        if is_here() {
-            return locks::lock(&self.file, LIFE, Lock::Shared);
+        let is_here = || here.is_known() && self.recorded_whereabouts() == here;
+        let live = || locks::lock(&self.file, LIFE, Lock::Shared);
+        if !self.is_durable() {
+            // Memory does not outlive a boot, nor is it copied.
+            return live();
         }
-        locks::lock(&self.file, CHANGE, Lock::Exclusive)?;
-        let result = if !is_here() && locks::try_lock(&self.file, LIFE, Lock::Exclusive)? {
-            self.recover(&here)
-        } else {
-            Ok(())
-        };
-        let result = result.and_then(|()| locks::lock(&self.file, LIFE, Lock::Shared));
-        locks::unlock(&self.file, CHANGE)?;
+        locks::lock(&self.file, ATTACH, Lock::Shared)?;
+        let mut result = Ok(());
+        if !is_here() {
+            // Not turned into the exclusive lock: two that try would wait for one another.
+            locks::unlock(&self.file, ATTACH)?;
+            locks::lock(&self.file, ATTACH, Lock::Exclusive)?;
+            if !is_here() && locks::try_lock(&self.file, LIFE, Lock::Exclusive)? {
+                result = self.recover(&here);
+            }
+        }
+        let result = result.and_then(|()| live());
+        locks::unlock(&self.file, ATTACH)?;
         result
     }
 
     /// The caller has the log for itself. Killed anywhere, this starts over: the whereabouts are
-    /// stored last.
+    /// removed first, lest those whose whereabouts they are find half a recovery, and stored last.
     fn recover(&self, here: &Whereabouts) -> Result<()> {
         let core = &self.core;
         let store = |field, value| core.memory.store(field, value, Release);
+        for field in Whereabouts::FIELDS {
+            store(field, 0);
+        }
         let recovered = self
             .put_recovered_on_disk()
             .map_err(|error| {

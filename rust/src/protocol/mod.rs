@@ -32,10 +32,13 @@
 //! | **W** commit CAS, at least release ([`append`]) | slot word, acquire ([`walk`]) | payload, aux, and all later members of a batch |
 //! | **B** word of a later batch member, release | slot word, acquire | that member's payload, for a walk that enters there |
 //! | **Z** tail store after zeroing, release ([`reset`]) | tail, acquire | the zeroes, for the next writer |
-//! | **G** generation store, release ([`reset`]) | generation, acquire | a reader that sees the emptied tail sees the new generation |
+//! | **G** generation store, release ([`reset`]) | generation, acquire | a reader that sees the new generation no longer sees the old tail; by Z one that sees the emptied tail sees the new generation |
+//! | **H** hole CAS, release ([`walk`]) | hole word, then slot word again, acquire | that the slots before that hole are settled, so nobody puts an earlier one back |
+//! | **X** truncation CAS, release ([`truncate`]) | truncation, acquire | the tail that was walked to, which is never seen below the truncation |
 //! | **L** commit or seal CAS, then wake load, both SeqCst ([`wake`]) | registration CAS, then word load, both SeqCst | either the committer sees the waiter or the waiter sees the entry |
 //!
-//! L is a store-load pair, which release and acquire do not order.
+//! L is a store-load pair, which release and acquire do not order. Which check fails when one of them
+//! is weakened, and why nothing fails for the rest, is in `rust/model/README.md`.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};

@@ -127,19 +127,21 @@ impl<M: Memory> Core<M> {
     }
 
     /// The tail for a walk from `position`, which goes back to the beginning if the log was reset.
-    /// The tail is loaded before the generation: whoever sees the emptied log sees the new
-    /// generation too. Pairs: G.
+    /// The tail is loaded before the generation, since whoever sees the emptied log sees the new
+    /// generation too; and again behind a new one, since the first may be of the log before. Else
+    /// a walk through the old log would be taken for one of the new. Pairs: G.
     #[inline(always)]
     pub fn refresh(&self, position: &mut Position) -> Tail {
         let tail = self.readable_tail();
         let generation = self.generation();
-        if position.generation != generation {
-            *position = Position {
-                generation,
-                ..Position::default()
-            };
+        if position.generation == generation {
+            return tail;
         }
-        tail
+        *position = Position {
+            generation,
+            ..Position::default()
+        };
+        self.readable_tail()
     }
 
     /// Whether there is nothing to walk over from `position`.
