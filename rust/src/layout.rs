@@ -111,8 +111,9 @@ const UTF8: u32 = 1 << 29;
 const MORE: u32 = 1 << 28;
 const VALUE_MASK: u32 = (1 << 28) - 1;
 
-/// The aux of a slot that recovery sealed because its entry was damaged.
-pub const DAMAGED: u32 = u32::from_be_bytes(*b"DMGD");
+/// Mixed into the checksums of a batch's later members, so that what was found by searching is not
+/// taken for the beginning of anything: their batch may be a sealed one.
+pub const LATER: u32 = u32::from_be_bytes(*b"more");
 
 /// The word of a slot that nobody has published anything in.
 pub const EMPTY: u32 = 0;
@@ -141,7 +142,9 @@ impl Slot {
                 utf8: word & UTF8 != 0,
                 more: word & MORE != 0,
             },
-            _ => Slot::Sealed { size: value as u64 },
+            _ => Slot::Sealed {
+                size: (value ^ VALUE_MASK) as u64,
+            },
         }
     }
 }
@@ -151,9 +154,34 @@ pub const fn reserved_word(size: u64) -> u32 {
     RESERVED | size as u32
 }
 
+/// The word of a slot that is closed without an entry. Nothing but the word itself vouches for its
+/// size, so recovery has to know one that lost a bit: the number of its ones is odd. And the size
+/// is stored inverted, so that such a word does not look like an entry's, nor the other way round.
 #[inline]
 pub const fn sealed_word(size: u64) -> u32 {
-    SEALED | size as u32
+    with_odd_ones(SEALED | inverted(size))
+}
+
+/// The same for a slot that recovery closed because its entry was damaged.
+pub const fn damaged_word(size: u64) -> u32 {
+    with_odd_ones(SEALED | MORE | inverted(size))
+}
+
+const fn inverted(size: u64) -> u32 {
+    size as u32 ^ VALUE_MASK
+}
+
+const fn with_odd_ones(word: u32) -> u32 {
+    if has_odd_ones(word) {
+        word
+    } else {
+        word | UTF8
+    }
+}
+
+/// Whether `word` may be one of a sealed slot, if its state says so.
+pub const fn has_odd_ones(word: u32) -> bool {
+    word.count_ones() % 2 == 1
 }
 
 #[inline]
@@ -268,7 +296,10 @@ mod tests {
                 Slot::from_word(reserved_word(size)),
                 Slot::Reserved { size }
             );
-            assert_eq!(Slot::from_word(sealed_word(size)), Slot::Sealed { size });
+            for word in [sealed_word(size), damaged_word(size)] {
+                assert_eq!(Slot::from_word(word), Slot::Sealed { size });
+                assert!(has_odd_ones(word));
+            }
         }
         assert_eq!(Slot::from_word(EMPTY), Slot::Empty);
     }

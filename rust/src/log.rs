@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
 use crate::error::{failed, Error, Reason, Result};
-use crate::layout::{Field, Tail, DAMAGED, HEADER_SIZE, MAX_ENTRY, UNIT};
+use crate::layout::{damaged_word, Field, Tail, HEADER_SIZE, LATER, MAX_ENTRY, UNIT};
 use crate::mapping::Mapping;
 use crate::memory::Memory;
 use crate::protocol::{Core, Entry, Found, Located, Patience, Position, Refusal, Stop};
@@ -476,15 +476,11 @@ impl Log {
     fn put_on_disk(&self, end: u64) -> Result<()> {
         let end = end.min(self.position.get().at);
         let core = self.core();
-        match core.memory.load(Field::SyncFailed, Acquire) {
-            0 => {}
-            errno => {
-                let source = std::io::Error::from_raw_os_error(errno as i32);
-                return Err(Reason::SyncFailedBefore { source }.into());
-            }
-        }
+        self.check_sync_failed()?;
         let from = core.checked(Field::Synced).unwrap_or(0).min(end);
         self.flush(|region| region.flush_units(from, end))?;
+        // A process that shares this one's description may have been told what became of our pages.
+        self.check_sync_failed()?;
         core.raise_synced(end);
         self.flush(Region::flush_header)?;
         if !self.directory_flushed.get() {
@@ -492,6 +488,16 @@ impl Log {
             self.directory_flushed.set(true);
         }
         Ok(())
+    }
+
+    fn check_sync_failed(&self) -> Result<()> {
+        match self.core().memory.load(Field::SyncFailed, Acquire) {
+            0 => Ok(()),
+            errno => {
+                let source = std::io::Error::from_raw_os_error(errno as i32);
+                Err(Reason::SyncFailedBefore { source }.into())
+            }
+        }
     }
 
     /// A flush that fails is remembered for every handle: the kernel reports a lost page only once.
@@ -520,8 +526,10 @@ impl Log {
             match core.look(at, tail) {
                 Found::Entry(Located { len, next, .. }) => {
                     let word = core.memory.load_word(at, Acquire);
-                    let agrees = !core.checksums()
-                        || core.memory.load_aux(at) == core.entry_crc(at, word, len, generation);
+                    let agrees = !core.checksums() || {
+                        let sum = core.entry_crc(at, word, len, generation);
+                        [sum, sum ^ LATER].contains(&core.memory.load_aux(at))
+                    };
                     if agrees {
                         found.entries += 1;
                         found.bytes += len as u64;
@@ -531,7 +539,7 @@ impl Log {
                     at = next;
                 }
                 Found::Sealed { next } => {
-                    if next - at > 1 && core.memory.load_aux(at) == DAMAGED {
+                    if core.memory.load_word(at, Acquire) == damaged_word(next - at) {
                         found.damaged += 1;
                     } else {
                         found.sealed += 1;

@@ -5,14 +5,28 @@
 //! one slot is sealed and the walk goes on. Above it the log ends at the first slot or batch that
 //! does not check out, since what lies behind may have been written out of order.
 //!
-//! Only slot words are changed here, and only below the mark; the caller zeroes what follows the new
-//! tail and puts that on disk before it stores the tail. A log without checksums is judged by its
-//! structure alone.
+//! Only slot words are changed here, each by one store, and only below the mark; the caller zeroes
+//! what follows the new tail and puts that on disk before it stores the tail. A log without checksums
+//! is judged by its structure alone.
+//!
+//! # One flipped bit
+//!
+//! costs the entry that it is in and no other. What can be told apart:
+//!
+//! - An entry whose word was hit checks out under one of the 32 neighbours of that word.
+//! - An entry whose payload or checksum was hit has its length still. It is no sealed slot whose word
+//!   was hit, since sizes are stored inverted there.
+//! - The word of a sealed slot has an odd number of ones unless it was hit. What follows says which
+//!   bit it was: inside a sealed slot nothing checks out, since the later members of a batch have
+//!   checksums of another kind.
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use crc32c::crc32c_combine;
+
 use crate::layout::{
-    sealed_word, slot_size, Field, Slot, Tail, DAMAGED, EMPTY, MAX_RESERVATION, SLOT_HEADER, UNIT,
+    damaged_word, has_odd_ones, sealed_word, slot_size, Field, Slot, Tail, EMPTY, LATER,
+    MAX_RESERVATION, SLOT_HEADER, UNIT,
 };
 use crate::memory::Memory;
 use crate::protocol::Core;
@@ -21,7 +35,7 @@ use crate::protocol::Core;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
     pub tail: Tail,
-    /// Entries that this recovery had to seal.
+    /// Slots that this recovery or an earlier one had to close because their entries were damaged.
     pub damaged: u64,
 }
 
@@ -33,15 +47,16 @@ pub fn recover<M: Memory>(core: &Core<M>) -> Recovered {
             damaged: 0,
         };
     }
-    let mark = core
-        .checked(Field::Synced)
-        .filter(|&end| end <= core.units());
+    let within = |end: &u64| *end <= core.units();
+    let mark = core.checked(Field::Synced).filter(within);
+    // Without its mark a log is trusted as far as its tail.
+    let settled = mark.unwrap_or_else(|| core.tail().end().min(core.units()));
     let mut recovery = Recovery {
         core,
         generation: core.generation(),
-        settled: mark.unwrap_or(core.units()),
+        settled,
         mark_is_known: mark.is_some(),
-        budget: 8 * mark.unwrap_or(core.units()) * UNIT,
+        budget: 8 * settled * UNIT,
         tail: Tail::EMPTY,
         damaged: 0,
     };
@@ -56,17 +71,42 @@ pub fn recover<M: Memory>(core: &Core<M>) -> Recovered {
 struct Recovery<'a, M> {
     core: &'a Core<M>,
     generation: u64,
-    /// Everything below was settled; the whole region if the mark itself is damaged.
+    /// Everything below was settled.
     settled: u64,
     mark_is_known: bool,
-    /// Bytes that may still be summed while looking for where a damaged slot ends.
+    /// Bytes that may still be summed in vain.
     budget: u64,
     tail: Tail,
     damaged: u64,
 }
 
-/// How far a chain of sealed slots is followed to see whether it makes sense.
-const CHAIN: u32 = 16;
+/// Whose checksum an entry's is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A single entry, or the first of a batch.
+    First,
+    /// A later member of a batch.
+    Later,
+    Any,
+}
+
+impl Kind {
+    fn agrees(self, aux: u32, sum: u32) -> bool {
+        match self {
+            Kind::First => aux == sum,
+            Kind::Later => aux == sum ^ LATER,
+            Kind::Any => aux == sum || aux == sum ^ LATER,
+        }
+    }
+
+    fn after(more: bool) -> Kind {
+        if more {
+            Kind::Later
+        } else {
+            Kind::First
+        }
+    }
+}
 
 impl<M: Memory> Recovery<'_, M> {
     fn word(&self, at: u64) -> u32 {
@@ -75,166 +115,462 @@ impl<M: Memory> Recovery<'_, M> {
 
     fn settled_part(&mut self) {
         let mut at = 0;
-        while at + SLOT_HEADER < self.settled {
-            let next = match Slot::from_word(self.word(at)) {
-                Slot::Committed { .. } => self.intact(at, self.word(at), self.settled),
-                Slot::Sealed { .. } => self
-                    .slot_end(at, self.word(at))
-                    .filter(|&next| self.makes_sense(next, CHAIN)),
-                _ => None,
-            };
-            match next.or_else(|| self.mend(at)) {
+        while at < self.settled {
+            let next = match self.sound(at) {
                 Some(next) => {
                     self.tail = Tail::new(at, next - at);
-                    at = next;
+                    Some(next)
                 }
-                // Only without a mark: nothing behind tells that the log goes on.
+                None => self.mend(at),
+            };
+            match next {
+                Some(next) => at = next,
+                // Only without a mark: nothing tells that the log goes on.
                 None => return,
             }
         }
     }
 
-    /// Above the mark: whole batches as long as they check out. Sealed slots at the very end go,
-    /// since nothing tells them from garbage.
+    /// Above the mark: whole batches as long as they check out. Sealed slots at the very end go.
     fn open_part(&mut self) {
         let end = self.core.units();
         let (mut at, mut start) = (self.tail.end(), self.tail.end());
-        while at + SLOT_HEADER < end {
+        while at < end {
             let word = self.word(at);
-            let (next, more) = match Slot::from_word(word) {
-                Slot::Committed { more, .. } => match self.intact(at, word, end) {
-                    Some(next) => (next, more),
-                    None => return,
-                },
-                // Inside a batch nothing is ever sealed.
-                Slot::Sealed { size } if at == start && (1..=end - at).contains(&size) => {
-                    at += size;
-                    start = at;
+            if at == start {
+                if let Some(next) = sealed_slot(at, word, end) {
+                    at = next;
+                    start = next;
                     continue;
                 }
-                _ => return,
-            };
-            if !more {
-                self.tail = Tail::new(at, next - at);
-                start = next;
             }
-            at = next;
+            match self.entry(at, word, end, Kind::after(at != start)) {
+                Some((next, more)) => {
+                    if !more {
+                        self.tail = Tail::new(at, next - at);
+                        start = next;
+                    }
+                    at = next;
+                }
+                None => return,
+            }
         }
     }
 
-    /// Where the slot would end if `word` were its word, and that is below the mark.
-    fn slot_end(&self, at: u64, word: u32) -> Option<u64> {
-        let size = match Slot::from_word(word) {
-            Slot::Committed { len, .. } if len > 0 => slot_size(u64::from(len)),
-            Slot::Sealed { size } if size > 0 => size,
-            _ => return None,
-        };
-        Some(at + size).filter(|&next| next <= self.settled)
-    }
-
-    /// Where the entry at `at` ends, if it is one under `word` and its checksum agrees.
-    fn intact(&self, at: u64, word: u32, limit: u64) -> Option<u64> {
-        let len = match Slot::from_word(word) {
-            Slot::Committed { len, .. } if len > 0 => len as usize,
-            _ => return None,
-        };
-        let next = at + slot_size(len as u64);
-        let sum = || self.core.entry_crc(at, word, len, self.generation);
-        let agrees =
-            next <= limit && (!self.core.checksums() || self.core.memory.load_aux(at) == sum());
-        agrees.then_some(next)
-    }
-
-    /// The same within the budget, for guesses.
-    fn guess(&mut self, at: u64, word: u32) -> Option<u64> {
-        let next = self.slot_end(at, word)?;
-        self.budget = self.budget.checked_sub((next - at) * UNIT)?;
-        self.intact(at, word, self.settled)
-    }
-
-    /// Whether a slot may well begin at `at`.
-    fn makes_sense(&mut self, at: u64, chain: u32) -> bool {
-        if at == self.settled || chain == 0 {
-            return true;
-        }
-        if at + SLOT_HEADER >= self.settled {
-            return false;
-        }
+    /// Where the slot at `at` ends, if nothing is wrong with it.
+    fn sound(&mut self, at: u64) -> Option<u64> {
         let word = self.word(at);
         match Slot::from_word(word) {
-            Slot::Committed { .. } => self.guess(at, word).is_some(),
-            Slot::Sealed { .. } => match self.slot_end(at, word) {
-                Some(next) => self.makes_sense(next, chain - 1),
-                None => false,
-            },
-            _ => false,
+            Slot::Committed { .. } => self.guess(at, word, Kind::Any),
+            Slot::Sealed { size } => {
+                let next = sealed_slot(at, word, self.settled)?;
+                // An entry whose state was hit may look like this.
+                let entry = word ^ SEALED_OR_COMMITTED;
+                if self.core.checksums() && self.guess(at, entry, Kind::Any).is_some() {
+                    return None;
+                }
+                self.damaged += u64::from(word == damaged_word(size));
+                Some(next)
+            }
+            _ => None,
         }
     }
 
-    /// Seals the damaged slot at `at`, as narrowly as what is around it allows.
-    fn mend(&mut self, at: u64) -> Option<u64> {
-        if !self.core.checksums() {
-            return self.give_up(at);
-        }
-        let word = self.word(at);
-        if word == EMPTY && !self.mark_is_known {
+    /// Where the entry at `at` ends and whether its batch goes on, if `word` is its word, it ends
+    /// below `limit` and its checksum agrees.
+    fn entry(&self, at: u64, word: u32, limit: u64, kind: Kind) -> Option<(u64, bool)> {
+        let (len, more) = match Slot::from_word(word) {
+            Slot::Committed { len, more, .. } if len > 0 => (len, more),
+            _ => return None,
+        };
+        let next = at + slot_size(u64::from(len));
+        if next > limit {
             return None;
         }
-        let neighbours = || (0..u32::BITS).map(move |bit| word ^ 1 << bit);
-        let is_sealed = |word: &u32| matches!(Slot::from_word(*word), Slot::Sealed { .. });
-
-        // One bit of the word, and the rest of the entry agrees.
-        if let Some(next) = neighbours().find_map(|word| self.guess(at, word)) {
-            return self.close(at, next);
-        }
-        // Payload or checksum: the length still leads somewhere.
-        let by_length = Some(word).filter(|word| !is_sealed(word));
-        if let Some(next) = by_length.and_then(|word| self.leads_on(at, word)) {
-            return self.close(at, next);
-        }
-        // One bit of a sealed slot's word. The members of a sealed batch check out by themselves and
-        // must not be found by the search below.
-        let sealed = neighbours().filter(is_sealed);
-        if let Some(next) = sealed.into_iter().find_map(|word| self.leads_on(at, word)) {
-            self.seal(at, next, 0);
-            return Some(next);
-        }
-        match (at + 1..self.settled).find(|&behind| {
-            behind + SLOT_HEADER < self.settled && self.guess(behind, self.word(behind)).is_some()
-        }) {
-            Some(next) => self.close(at, next),
-            None => self.give_up(at),
-        }
+        let agrees = !self.core.checksums() || {
+            let sum = self.core.entry_crc(at, word, len as usize, self.generation);
+            kind.agrees(self.core.memory.load_aux(at), sum)
+        };
+        agrees.then_some((next, more))
     }
 
-    fn leads_on(&mut self, at: u64, word: u32) -> Option<u64> {
-        self.slot_end(at, word)
-            .filter(|&next| self.makes_sense(next, CHAIN))
-    }
-
-    fn give_up(&mut self, at: u64) -> Option<u64> {
-        if self.mark_is_known {
-            self.close(at, self.settled)
-        } else {
-            None
+    /// The same below the mark, within the budget: what checks out costs nothing, since no byte of
+    /// it is summed for another entry.
+    fn guess(&mut self, at: u64, word: u32, kind: Kind) -> Option<u64> {
+        let len = match Slot::from_word(word) {
+            Slot::Committed { len, .. } if self.budget > 0 => len,
+            _ => return None,
+        };
+        if slot_size(u64::from(len)) > self.settled - at {
+            return None;
         }
+        let found = self.entry(at, word, self.settled, kind);
+        if found.is_none() {
+            self.spend(u64::from(len) + SLOT_HEADER * UNIT);
+        }
+        found.map(|(next, _)| next)
     }
 
-    fn close(&mut self, at: u64, next: u64) -> Option<u64> {
-        self.damaged += 1;
-        self.seal(at, next, DAMAGED);
-        Some(next)
+    fn spend(&mut self, bytes: u64) {
+        self.budget = self.budget.saturating_sub(bytes);
     }
 
-    fn seal(&mut self, from: u64, to: u64, aux: u32) {
-        let mut at = from;
-        while at < to {
-            let size = MAX_RESERVATION.min(to - at);
-            if size >= SLOT_HEADER && aux != 0 {
-                self.core.memory.store_aux(at, aux);
+    /// Follows sealed slots from `at` to an entry of that kind, or to the mark.
+    fn leads_to(&mut self, at: u64, kind: Kind) -> Option<u64> {
+        let (mut at, mut kind) = (at, kind);
+        while at < self.settled && self.budget > 0 {
+            let word = self.word(at);
+            match sealed_slot(at, word, self.settled) {
+                Some(next) => {
+                    // The first of a batch may have been lost before.
+                    if word == damaged_word(next - at) {
+                        kind = Kind::Any;
+                    }
+                    self.spend(UNIT);
+                    at = next;
+                }
+                None => return self.guess(at, word, kind).map(|_| at),
             }
-            self.core.memory.store_word(at, sealed_word(size), Relaxed);
-            at += size;
         }
+        (at == self.settled).then_some(at)
+    }
+
+    /// Closes the damaged slot at `at`, as narrowly as what is around it allows; where it ends.
+    fn mend(&mut self, at: u64) -> Option<u64> {
+        let word = self.word(at);
+        let state = Slot::from_word(word);
+        // Without a mark, what is in flight is no damage.
+        let in_flight = word == EMPTY || matches!(state, Slot::Reserved { .. });
+        if !self.mark_is_known && (in_flight || !self.core.checksums()) {
+            return None;
+        }
+        if !self.core.checksums() {
+            return Some(self.close(at, self.settled));
+        }
+        if let Some(next) = self.neighbour(at, word) {
+            return Some(self.close(at, next));
+        }
+        if let Slot::Committed { len, more, .. } = state {
+            let next = at + slot_size(u64::from(len));
+            if next <= self.settled && self.leads_to(next, Kind::after(more)).is_some() {
+                return Some(self.close(at, next));
+            }
+        }
+        if let Some(word) = self.sealed_neighbour(at, word) {
+            return Some(self.restore(at, word));
+        }
+        let next = (at + 1..self.settled)
+            .find(|&behind| self.guess(behind, self.word(behind), Kind::First).is_some());
+        Some(self.close(at, next.unwrap_or(self.settled)))
+    }
+
+    /// Where the entry at `at` ends, if it checks out with one bit of its word changed. All lengths
+    /// are tried in one pass over the payload.
+    fn neighbour(&mut self, at: u64, word: u32) -> Option<u64> {
+        let left = (self.settled - at) * UNIT;
+        let affordable = |len: u32| u64::from(len) <= self.budget / 4;
+        let mut words: Vec<(usize, u32)> = neighbours(word)
+            .filter_map(|word| match Slot::from_word(word) {
+                Slot::Committed { len, .. }
+                    if len > 0 && affordable(len) && slot_size(u64::from(len)) * UNIT <= left =>
+                {
+                    Some((len as usize, word))
+                }
+                _ => None,
+            })
+            .collect();
+        words.sort_unstable();
+        let memory = &self.core.memory;
+        if words.is_empty() {
+            return None;
+        }
+        let aux = memory.load_aux(at);
+        let payload_crc = |done: usize, len| {
+            memory.payload_crc(at + done as u64 / UNIT, len, [0; 12], BEFORE_ZEROS)
+        };
+        // The checksum of the payload's first `done` bytes, a multiple of the unit.
+        let (mut done, mut sum) = (0, 0);
+        let mut found = None;
+        for (len, word) in words {
+            let whole = len - len % UNIT as usize;
+            sum = crc32c_combine(sum, payload_crc(done, whole - done), whole - done);
+            done = whole;
+            let rest = len - done;
+            let payload = crc32c_combine(sum, payload_crc(done, rest), rest);
+            let head = self.core.entry_crc(at, word, 0, self.generation);
+            let sum = crc32c_combine(head, payload, len);
+            if Kind::Any.agrees(aux, sum) {
+                found = Some(at + slot_size(len as u64));
+                break;
+            }
+        }
+        if found.is_none() {
+            self.spend(done as u64);
+        }
+        found
+    }
+
+    /// The word of the sealed slot at `at`, if it was one that lost a bit. Whatever follows it checks
+    /// out, and inside it nothing does, so of all sizes the right one leads to the nearest entry.
+    fn sealed_neighbour(&mut self, at: u64, word: u32) -> Option<u32> {
+        // Of two of the same size, one of which says that there was damage before, the other comes first.
+        let mut words: Vec<(u64, bool, u32)> = neighbours(word)
+            .filter_map(|word| {
+                let next = sealed_slot(at, word, self.settled)?;
+                Some((next, word == damaged_word(next - at), word))
+            })
+            .collect();
+        words.sort_unstable();
+        // Behind a slot that was closed for damage the rest of a batch may stand.
+        [Kind::First, Kind::Any].into_iter().find_map(|kind| {
+            let mut nearest = None;
+            for &(next, _, word) in &words {
+                if nearest.map_or(false, |(end, _)| end <= next) {
+                    break;
+                }
+                match self.leads_to(next, kind) {
+                    Some(end) if nearest.map_or(true, |(nearest, _)| end < nearest) => {
+                        nearest = Some((end, word));
+                    }
+                    _ => {}
+                }
+            }
+            nearest.map(|(_, word)| word)
+        })
+    }
+
+    /// Closes `at..next` as one damaged slot, or more where it is too large for one.
+    fn close(&mut self, at: u64, next: u64) -> u64 {
+        self.damaged += 1;
+        let mut start = at;
+        while start < next {
+            let size = MAX_RESERVATION.min(next - start);
+            let word = if start == at {
+                damaged_word(size)
+            } else {
+                sealed_word(size)
+            };
+            self.tail = Tail::new(start, size);
+            self.core.memory.store_word(start, word, Relaxed);
+            start += size;
+        }
+        next
+    }
+
+    /// Gives a sealed slot back its word.
+    fn restore(&mut self, at: u64, word: u32) -> u64 {
+        let size = match Slot::from_word(word) {
+            Slot::Sealed { size } => size,
+            _ => unreachable!("{word:#x} is no sealed word"),
+        };
+        self.damaged += u64::from(word == damaged_word(size));
+        self.tail = Tail::new(at, size);
+        self.core.memory.store_word(at, word, Relaxed);
+        at + size
+    }
+}
+
+/// Continued over the twelve bytes of an empty head this gives what a checksum begins with.
+const BEFORE_ZEROS: u32 = 0x6904_7360;
+
+/// The bit by which the states of sealed slots and entries differ.
+const SEALED_OR_COMMITTED: u32 = 1 << 30;
+
+/// Where the sealed slot at `at` ends, if `word` is the word of one that ends below `limit`.
+fn sealed_slot(at: u64, word: u32, limit: u64) -> Option<u64> {
+    match Slot::from_word(word) {
+        Slot::Sealed { size } if has_odd_ones(word) && (1..=limit - at).contains(&size) => {
+            Some(at + size)
+        }
+        _ => None,
+    }
+}
+
+fn neighbours(word: u32) -> impl Iterator<Item = u32> {
+    (0..u32::BITS).map(move |bit| word ^ 1 << bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::committed_word;
+    use crate::protocol::tests::{entry, log_of, replay, reserve, Heap};
+    use std::sync::atomic::Ordering::SeqCst;
+
+    /// Recovers as a region does, but for the disk.
+    fn recovered(core: &Core<Heap>) -> Recovered {
+        let recovered = recover(core);
+        core.memory.zero(recovered.tail.end(), core.units());
+        core.memory.store(Field::Tail, recovered.tail.0, SeqCst);
+        recovered
+    }
+
+    fn sync(core: &Core<Heap>) {
+        replay(core);
+        core.raise_synced(core.tail().end());
+    }
+
+    /// A writer that dies with all members written and only the first one's commit missing.
+    fn abandon(core: &Core<Heap>, batch: &[&[u8]]) -> u64 {
+        let entries: Vec<_> = batch.iter().map(|data| entry(data)).collect();
+        let at = core.append_batch(entries.iter().copied()).unwrap();
+        core.memory.store_word(at, EMPTY, SeqCst);
+        at
+    }
+
+    fn flip(core: &Core<Heap>, at: u64, bit: u32) {
+        let word = core.memory.load_word(at, SeqCst);
+        core.memory.store_word(at, word ^ 1 << bit, SeqCst);
+    }
+
+    #[test]
+    fn above_the_mark_the_log_ends_at_the_first_batch_that_does_not_check_out() {
+        let core = log_of(100);
+        core.append(entry(b"kept")).unwrap();
+        let batch = [entry(b"one"), entry(b"two"), entry(b"three")];
+        let at = core.append_batch(batch.iter().copied()).unwrap();
+        core.append(entry(b"behind")).unwrap();
+        flip(&core, at + 2 * slot_size(3) + SLOT_HEADER, 7);
+        assert_eq!(recovered(&core).damaged, 0);
+        assert_eq!(replay(&core), vec![b"kept".to_vec()]);
+        assert_eq!(core.tail().end(), at);
+    }
+
+    #[test]
+    fn a_batch_whose_first_commit_is_missing_leaves_no_member() {
+        let core = log_of(100);
+        core.append(entry(b"kept")).unwrap();
+        let at = abandon(&core, &[b"one", b"two"]);
+        recovered(&core);
+        assert_eq!(core.tail().end(), at);
+        // Nor does one that was found from the wrong place.
+        let core = log_of(100);
+        let at = abandon(&core, &[b"one", b"two"]);
+        core.memory
+            .store_word(at, sealed_word(slot_size(3)), SeqCst);
+        recovered(&core);
+        assert!(replay(&core).is_empty());
+    }
+
+    /// Uniform sizes made a flipped bit of an entry's word or of a sealed one's lead to another
+    /// slot's beginning, and entries in between were lost or members of a sealed batch came back.
+    #[test]
+    fn every_flipped_bit_costs_the_entry_it_is_in_and_no_other() {
+        for size in [1, 3, 8, 12, 24] {
+            let data = |n: u8| vec![n; size];
+            let core = log_of(120 + 20 * slot_size(size as u64));
+            let make = || {
+                core.memory.zero(0, core.units());
+                core.memory.store(Field::Tail, 0, SeqCst);
+                let mut entries = Vec::new();
+                for turn in [0, 10, 20, 30] {
+                    entries.push((core.append(entry(&data(turn))).unwrap(), data(turn)));
+                    abandon(&core, &[&data(turn + 1), &data(turn + 2), &data(turn + 3)]);
+                    reserve(&core, size as u64);
+                    let members = [data(turn + 4), data(turn + 5), data(turn + 6)];
+                    let batch = [&members[0], &members[1], &members[2]].map(|data| entry(data));
+                    let mut at = core.append_batch(batch.iter().copied()).unwrap();
+                    for member in &members {
+                        entries.push((at, member.clone()));
+                        at += slot_size(size as u64);
+                    }
+                    if turn == 10 {
+                        abandon(&core, &[&data(turn + 7), &data(turn + 8)]);
+                    }
+                }
+                sync(&core);
+                entries
+            };
+            let entries = make();
+            for at in 0..core.tail().end() {
+                for bit in 0..32 {
+                    make();
+                    flip(&core, at, bit);
+                    let found = recovered(&core);
+                    let byte = at * UNIT + u64::from(bit / 8);
+                    let hit = |start: u64| {
+                        let start = start * UNIT;
+                        (start..start + SLOT_HEADER * UNIT + size as u64).contains(&byte)
+                    };
+                    let rest: Vec<_> = entries
+                        .iter()
+                        .filter(|(start, _)| !hit(*start))
+                        .map(|(_, data)| data.clone())
+                        .collect();
+                    let context = format!("bit {bit} of unit {at}, entries of {size}");
+                    assert_eq!(replay(&core), rest, "{context}");
+                    let damaged = (entries.len() - rest.len()) as u64;
+                    assert_eq!(found.damaged, damaged, "{context}");
+                    // Again: the same.
+                    core.raise_synced(core.tail().end());
+                    assert_eq!(recovered(&core), found, "{context}");
+                    assert_eq!(replay(&core), rest, "{context}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_mark_means_all_up_to_the_tail() {
+        let core = log_of(100);
+        for data in [b"one", b"two"] {
+            core.append(entry(data)).unwrap();
+        }
+        sync(&core);
+        core.append(entry(b"not synced")).unwrap();
+        core.memory.store(Field::Synced, 1, SeqCst);
+        recovered(&core);
+        assert_eq!(replay(&core).len(), 3);
+    }
+
+    #[test]
+    fn what_is_in_flight_is_no_damage_where_the_mark_is_damaged() {
+        let core = log_of(100);
+        core.append(entry(b"kept")).unwrap();
+        reserve(&core, 8);
+        core.append(entry(b"behind")).unwrap();
+        core.memory.store(Field::Synced, 1, SeqCst);
+        assert_eq!(recovered(&core).damaged, 0);
+        assert_eq!(replay(&core), vec![b"kept".to_vec()]);
+    }
+
+    #[test]
+    fn hostile_words_cost_a_bounded_amount_of_summing() {
+        // Each unit claims to begin an entry that reaches to the mark.
+        let core = log_of(1 << 16);
+        let left = |at: u64| ((core.units() - at - SLOT_HEADER) * UNIT) as usize;
+        for at in 0..core.units() - SLOT_HEADER - 1 {
+            core.memory
+                .store_word(at, committed_word(left(at), false, false), SeqCst);
+        }
+        core.raise_synced(core.units());
+        assert_eq!(recovered(&core).tail.end(), core.units());
+        assert!(replay(&core).is_empty());
+    }
+
+    #[test]
+    fn an_unfinished_reset_leaves_nothing() {
+        let core = log_of(100);
+        core.append(entry(b"old")).unwrap();
+        sync(&core);
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            core.reset(1, || -> Result<(), ()> { panic!("killed") })
+        }));
+        assert!(killed.is_err());
+        assert_eq!(recovered(&core).tail, Tail::EMPTY);
+    }
+
+    #[test]
+    fn without_checksums_the_structure_alone_is_judged() {
+        let summed = log_of(100);
+        summed.append(entry(b"kept")).unwrap();
+        summed.append(entry(b"changed")).unwrap();
+        reserve(&summed, 4);
+        summed.append(entry(b"behind")).unwrap();
+        sync(&summed);
+        flip(&summed, slot_size(4) + SLOT_HEADER, 3);
+        let core = Core::new(summed.memory, 100, 42, false);
+        assert_eq!(recovered(&core).damaged, 0);
+        assert_eq!(replay(&core).len(), 3);
     }
 }

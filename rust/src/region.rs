@@ -19,7 +19,7 @@ use crate::locks::{self, CHANGE, LIFE};
 use crate::mapping::Mapping;
 use crate::memory::Memory;
 use crate::protocol::Core;
-use crate::recover::recover;
+use crate::recover::{recover, Recovered};
 use crate::sys::{self, Lock};
 
 /// What a new log shall be. An existing one stays what it is.
@@ -271,12 +271,16 @@ impl Region {
     /// stored last.
     fn recover(&self, here: &Whereabouts) -> Result<()> {
         let core = &self.core;
-        let recovered = recover(core);
-        let end = recovered.tail.end();
-        self.zero_from(HEADER_SIZE + end * UNIT)
-            .and_then(|()| self.file.sync_all())
-            .map_err(failed("write what was recovered"))?;
         let store = |field, value| core.memory.store(field, value, Release);
+        let recovered = self
+            .put_recovered_on_disk()
+            .map_err(|error| {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                store(Field::SyncFailed, errno as u64);
+                error
+            })
+            .map_err(failed("write what was recovered"))?;
+        let end = recovered.tail.end();
         let truncation = core.truncation().min(end);
         store(Field::Tail, recovered.tail.0);
         store(
@@ -291,7 +295,7 @@ impl Region {
         store(Field::Wake, 0);
         store(Field::Hole, Hole::NONE.0);
         store(Field::SyncFailed, 0);
-        core.memory.add(Field::Damaged, recovered.damaged);
+        store(Field::Damaged, recovered.damaged);
         core.memory.add(Field::Recoveries, 1);
         for (field, word) in Whereabouts::FIELDS.iter().zip(here.words()) {
             store(*field, word);
@@ -299,29 +303,40 @@ impl Region {
         self.flush_header().map_err(failed("write the header"))
     }
 
-    /// Zeroes what holds data from `from` to the end, without touching holes: reading one may be a
-    /// signal on a full filesystem, and writing one takes space.
-    fn zero_from(&self, from: u64) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        let zeros = vec![0; buffer.len()];
-        let mut at = from;
-        let end = self.identity.file_length();
-        while let Some((start, stop)) = sys::next_data(&self.file, at)? {
-            at = start.max(from);
-            let stop = stop.min(end);
-            while at < stop {
-                let n = buffer.len().min((stop - at) as usize);
-                self.file.read_exact_at(&mut buffer[..n], at)?;
-                if buffer[..n] != zeros[..n] {
-                    self.file.write_all_at(&zeros[..n], at)?;
-                }
-                at += n as u64;
-            }
-            if stop == end {
-                break;
-            }
+    fn put_recovered_on_disk(&self) -> io::Result<Recovered> {
+        // What an unfinished reset has decided comes before what it zeroes.
+        self.flush_header()?;
+        let recovered = recover(&self.core);
+        let end = HEADER_SIZE + recovered.tail.end() * UNIT;
+        // After a failed flush the kernel takes pages for clean that are not on disk, until they are
+        // written again.
+        let doubtful = self.core.memory.load(Field::SyncFailed, Relaxed) != 0;
+        if doubtful {
+            self.each_piece(HEADER_SIZE, end, |at, piece| {
+                self.file.write_all_at(piece, at).map(|()| true)
+            })?;
         }
-        Ok(())
+        // Zeroes what holds data. A hole is not touched: reading one may be a signal on a full
+        // filesystem, and writing one takes space.
+        let zeros = [0; PIECE];
+        self.each_piece(end, self.identity.file_length(), |at, piece| {
+            let zeros = &zeros[..piece.len()];
+            if doubtful || piece != zeros {
+                self.file.write_all_at(zeros, at)?;
+            }
+            Ok(true)
+        })?;
+        self.file.sync_all()?;
+        Ok(recovered)
+    }
+
+    fn each_piece(
+        &self,
+        from: u64,
+        to: u64,
+        visit: impl FnMut(u64, &[u8]) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        each_piece(&self.file, from, to, visit).map(drop)
     }
 
     fn recorded_whereabouts(&self) -> Whereabouts {
@@ -544,13 +559,19 @@ fn heal(file: &File, making: &Making) -> Result<Identity> {
     Ok(identity)
 }
 
+/// Bytes that a disk writes whole.
+const SECTOR: usize = 512;
+
 /// Makes an empty log of the file. The magic comes last, so what a killed process leaves has none.
 fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
     let length = identity.file_length();
     let page = identity.page(&whereabouts(file)?);
     let sync = || if durable { file.sync_all() } else { Ok(()) };
     sys::check_file_size_limit(length).map_err(failed("make a file of this size"))?;
-    file.write_all_at(&page, 0)
+    // All that tells a half-made log lies in the first sector, which is written whole or not at all.
+    let mut first = [0; PAGE];
+    first[..SECTOR].copy_from_slice(&page[..SECTOR]);
+    file.write_all_at(&first, 0)
         .map_err(failed("write the header"))?;
     if identity.sparse {
         file.set_len(length)
@@ -559,6 +580,7 @@ fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
         sys::allocate(file, 0, length).map_err(failed("reserve space"))?;
     }
     sync()
+        .and_then(|()| file.write_all_at(&page[SECTOR..], SECTOR as u64))
         .and_then(|()| file.write_all_at(&MAGIC, 0))
         .and_then(|()| sync())
         .map_err(failed("write the header"))
@@ -572,25 +594,42 @@ fn judge_file(file: &File) -> Result<Judgement> {
     judge(&head, length).map_err(Error::from)
 }
 
-fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
-    let mut buffer = vec![0; 1 << 16];
+const PIECE: usize = 1 << 16;
+
+/// Shows the bytes `from..to` of the file to `visit`, leaving out holes, until it has seen enough.
+/// Whether it never had.
+fn each_piece(
+    file: &File,
+    from: u64,
+    to: u64,
+    mut visit: impl FnMut(u64, &[u8]) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let mut buffer = vec![0; PIECE];
     let mut at = from;
     while at < to {
-        let (start, stop) = match sys::next_data(file, at)? {
-            Some((start, stop)) if start < to => (start.max(at), stop.min(to)),
-            _ => return Ok(true),
+        let stop = match sys::next_data(file, at)? {
+            Some((start, stop)) if start < to => {
+                at = start.max(at);
+                stop.min(to)
+            }
+            _ => break,
         };
-        at = start;
         while at < stop {
-            let n = buffer.len().min((stop - at) as usize);
-            file.read_exact_at(&mut buffer[..n], at)?;
-            if buffer[..n].iter().any(|&byte| byte != 0) {
+            let piece = &mut buffer[..PIECE.min((stop - at) as usize)];
+            file.read_exact_at(piece, at)?;
+            if !visit(at, piece)? {
                 return Ok(false);
             }
-            at += n as u64;
+            at += piece.len() as u64;
         }
     }
     Ok(true)
+}
+
+fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    each_piece(file, from, to, |_, piece| {
+        Ok(piece.iter().all(|&byte| byte == 0))
+    })
 }
 
 fn whereabouts(file: &File) -> Result<Whereabouts> {

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use super::{Core, RACES};
-use crate::layout::{self, committed_word, reserved_word, slot_size, Field, Tail};
+use crate::layout::{self, committed_word, reserved_word, slot_size, Field, Tail, LATER};
 use crate::memory::Memory;
 
 /// How often a writer whose slot was sealed appends again. Each attempt doubles the patience that
@@ -75,7 +75,7 @@ impl<M: Memory> Core<M> {
             let more = rest.peek().is_some();
             let mut at = first_at + first.slot_size();
             while let Some(entry) = rest.next() {
-                let word = self.fill(at, entry, rest.peek().is_some());
+                let word = self.fill_as(at, entry, rest.peek().is_some(), LATER);
                 // Pairs: B.
                 self.memory.store_word(at, word, Release);
                 at += entry.slot_size();
@@ -142,14 +142,21 @@ impl<M: Memory> Core<M> {
     /// Writes payload and aux; the word to commit them with.
     #[inline]
     pub(super) fn fill(&self, at: u64, entry: Entry<'_>, more: bool) -> u32 {
+        self.fill_as(at, entry, more, 0)
+    }
+
+    #[inline]
+    fn fill_as(&self, at: u64, entry: Entry<'_>, more: bool, kind: u32) -> u32 {
         let word = entry.word(more);
         self.memory.write_payload(at, entry.data);
         if self.checksums {
             // The generation is taken after the reservation, so that it is that of the log the
             // entry stands in.
             let generation = self.memory.load(Field::Generation, Acquire);
-            self.memory
-                .store_aux(at, self.entry_crc(at, word, entry.data.len(), generation));
+            self.memory.store_aux(
+                at,
+                kind ^ self.entry_crc(at, word, entry.data.len(), generation),
+            );
         }
         word
     }

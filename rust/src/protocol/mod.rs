@@ -179,4 +179,4 @@ impl<M: Memory> Core<M> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

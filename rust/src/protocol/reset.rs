@@ -5,12 +5,13 @@
 //!
 //! 1. `Reset` := units in use, valid only under the generation to come
 //! 2. tail := `RESETTING`
-//! 3. `Synced` := 0, generation + 1 (for a file: on disk before anything is zeroed)
+//! 3. generation + 1, `Synced` := 0 (for a file: on disk before anything is zeroed)
 //! 4. what was used is zeroed; truncation, hole record := none
 //! 5. `Reset` := 0, tail := 0
 //!
 //! Killed before 2 nothing has happened, since the record of 1 fits no generation. Killed later the
-//! record says how far to zero; should it be unreadable, everything is zeroed.
+//! record says how far to zero; should it be unreadable, everything is zeroed. The generation goes
+//! first in 3, so that no power cut finds the old log without its mark.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -27,19 +28,16 @@ impl<M: Memory> Core<M> {
     /// `flush` puts the header on disk; what it says is handed on, the log is emptied all the same.
     pub fn reset<E>(&self, entries: u64, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let resumed = self.announce();
-        let mut flushed = Ok(());
-        let left = match self.unzeroed().filter(|_| resumed) {
-            Some(left) => left,
-            None => {
-                let store = |field, value| self.memory.store(field, value, Release);
-                store(Field::Synced, self.seal_field(Field::Synced, 0));
-                // Pairs: G.
-                store(Field::Generation, self.next_generation());
-                self.memory.add(Field::AppendsBefore, entries);
-                flushed = flush();
-                self.unzeroed().unwrap_or(self.units)
-            }
-        };
+        let store = |field, value| self.memory.store(field, value, Release);
+        if !resumed || self.unzeroed().is_none() {
+            // Pairs: G.
+            store(Field::Generation, self.next_generation());
+            self.memory.add(Field::AppendsBefore, entries);
+        }
+        store(Field::Synced, self.seal_field(Field::Synced, 0));
+        // Also one who finishes a reset, since nobody knows whether its process came that far.
+        let flushed = flush();
+        let left = self.unzeroed().unwrap_or(self.units);
         self.memory.zero(0, left.min(self.units));
         self.conclude_reset();
         flushed
@@ -50,6 +48,7 @@ impl<M: Memory> Core<M> {
         let store = |field, value| self.memory.store(field, value, Release);
         store(Field::Truncation, self.seal_field(Field::Truncation, 0));
         store(Field::Hole, Hole::NONE.0);
+        store(Field::Damaged, 0);
         store(
             Field::Reset,
             self.reset_record(self.generation(), NOTHING_LEFT),

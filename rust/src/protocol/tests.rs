@@ -7,7 +7,7 @@ use super::*;
 use crate::layout::{sealed_word, slot_size, Hole, EMPTY};
 
 /// Memory that other "processes" reach through the same reference. A clock that is set by hand.
-struct Heap {
+pub(crate) struct Heap {
     header: Vec<AtomicU64>,
     data: Vec<AtomicU32>,
     clock: Cell<u64>,
@@ -87,7 +87,7 @@ impl Heap {
     }
 }
 
-fn log_of(units: u64) -> Core<Heap> {
+pub(crate) fn log_of(units: u64) -> Core<Heap> {
     let heap = Heap {
         header: (0..512).map(|_| AtomicU64::new(0)).collect(),
         data: (0..units).map(|_| AtomicU32::new(0)).collect(),
@@ -104,16 +104,16 @@ fn log_of(units: u64) -> Core<Heap> {
     core
 }
 
-fn entry(data: &[u8]) -> Entry<'_> {
+pub(crate) fn entry(data: &[u8]) -> Entry<'_> {
     Entry { data, utf8: false }
 }
 
 /// A writer that dies between its reservation and its commit.
-fn reserve(core: &Core<Heap>, len: u64) -> u64 {
+pub(crate) fn reserve(core: &Core<Heap>, len: u64) -> u64 {
     core.reserve(slot_size(len)).unwrap()
 }
 
-fn replay(core: &Core<Heap>) -> Vec<Vec<u8>> {
+pub(crate) fn replay(core: &Core<Heap>) -> Vec<Vec<u8>> {
     replay_within(core, Patience::AtOnce)
 }
 
@@ -358,6 +358,25 @@ fn a_reset_that_was_killed_anywhere_is_finished_by_the_next() {
     assert!((0..100).all(|at| core.memory.load_word(at, Ordering::SeqCst) == EMPTY));
     assert_eq!(core.append(entry(b"new")), Ok(0));
     assert_eq!(replay(&core), vec![b"new".to_vec()]);
+}
+
+#[test]
+fn who_finishes_a_reset_puts_the_header_on_disk_before_it_zeroes() {
+    let core = log_of(100);
+    core.append(entry(b"old")).unwrap();
+    let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        core.reset(1, || -> Result<(), ()> { panic!("killed") })
+    }));
+    assert!(killed.is_err());
+    let mut flushed = false;
+    let flush = || {
+        flushed = true;
+        assert_eq!(core.checked(Field::Generation), Some(1));
+        assert_ne!(core.memory.load_word(0, Ordering::SeqCst), EMPTY);
+        Ok::<(), ()>(())
+    };
+    core.reset(0, flush).unwrap();
+    assert!(flushed);
 }
 
 #[test]
