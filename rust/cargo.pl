@@ -39,11 +39,7 @@ elsif ( `"$cargo" --version` =~ /^cargo 1\.(\d+)/ && $1 < 68 ) {
 }
 
 my $registry = ( $ENV{CARGO_HOME} // ( $ENV{HOME} // '' ) . '/.cargo' ) . '/registry';
-my @flags    = ( "--remap-path-prefix=$registry=registry", "--remap-path-prefix=$here=." );
-
-# Else the library has a copy of the C library in it, beside perl's own.
-push @flags, '-Ctarget-feature=-crt-static' if $target =~ /musl/;
-$ENV{CARGO_ENCODED_RUSTFLAGS} = join "\x1f", @flags;
+$ENV{CARGO_ENCODED_RUSTFLAGS} = join "\x1f", "--remap-path-prefix=$registry=registry", "--remap-path-prefix=$here=.";
 
 exec {$cargo} $cargo, qw(build --release --locked --lib), @options,
     '--target'        => $target,
