@@ -334,6 +334,8 @@ and goes with it.
 
 =item verify
 
+=item verify($callback)
+
 Walks the whole log, up to the first entry in flight, and returns a reference to a hash:
 
     entries   entries that are whole
@@ -342,6 +344,10 @@ Walks the whole log, up to the first entry in flight, and returns a reference to
     damaged   entries whose checksum is wrong, and those that recovery had to close
 
 In a log without checksums only damage to its structure shows. Nothing is changed.
+
+C<< $callback->($kind, $offset, $size) >> is called for each place that holds no intact entry, in
+order. C<$kind> is C<sealed>, C<damaged>, or C<unfinished>: an entry in flight. C<$size> is in
+bytes; of a place that does not tell where it ends, the rest of the log.
 
 =item stats
 
@@ -758,7 +764,7 @@ one, or is NaN.
 
 =item callback is not a code reference
 
-C<each_entry> wants a code reference, or an object that acts as one. Names of subroutines do not do.
+C<each_entry> or C<verify> wants a code reference, or an object that acts as one. Names of subroutines do not do.
 
 =item data is empty
 
