@@ -182,7 +182,7 @@ sub new {
     $self->{budget} = 8 * $self->{end};
     $self->{before} =
           !$header             ? $self->vote
-        : $header->{checksums} ? crc32c( 0, pack 'QQ', @{$header}{qw(salt generation)} )
+        : $header->{checksums} ? crc32c( 0, pack 'QL', $header->{salt}, $header->{generation} & 0xffffffff )
         :                        undef;
     return $self;
 }
@@ -236,16 +236,17 @@ sub vote {
     return ( grep { $votes{$_} == $most } keys %votes )[0];
 }
 
-# The payload of the entry at $at if it is whole.
+# The payload of the entry at $at if it is whole. Without checksums a guess must
+# lead on; where the walk itself arrives there is nothing better to go by.
 sub intact {
-    my ( $self, $at, $state, $length, $word, $aux, $size ) = @_;
+    my ( $self, $is_guess, $at, $state, $length, $word, $aux, $size ) = @_;
     return if $state != COMMITTED;
     my $payload = $self->payload( $at, $length );
     if ( defined $self->{before} ) {
         $self->{budget} -= $size;
         return if crc32c( $self->{before}, pack( 'QL', $at / UNIT, $word ) . $payload ) != $aux;
     }
-    else {
+    elsif ($is_guess) {
         return if !$self->leads_on( $at + $size, 8 );
     }
     return $payload;
@@ -269,7 +270,7 @@ sub next_entry {
         my $at   = $self->{at};
         my @slot = $self->slot($at);
         if ( @slot && $slot[0] == COMMITTED ) {
-            my $payload = $self->intact( $at, @slot );
+            my $payload = $self->intact( 0, $at, @slot );
             if ( defined $payload ) {
                 $self->{at} = $at + $slot[4];
                 return ( $payload, !!( $slot[2] & UTF8 ), $at );
@@ -296,7 +297,7 @@ sub search {
         my $used = $self->{bytes}->used_from( HEADER_SIZE + $at ) // return;
         $at = ( $used - HEADER_SIZE ) & ~( UNIT - 1 );
         my @slot = $self->slot($at) or next;
-        return $at if defined $self->intact( $at, @slot );
+        return $at if defined $self->intact( 1, $at, @slot );
     }
     return;
 }

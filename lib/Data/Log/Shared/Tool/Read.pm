@@ -94,9 +94,7 @@ sub text_of {
         return if !$wanted->($data);
         my $bytes = bytes_of($data);
 
-        # What an entry holds must not drive the terminal.
-        $bytes =~ s/([\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f])/join '', map { sprintf '\\x%02x', ord } split m(), $1/ge
-            if $tame;
+        $bytes = tame($bytes) if $tame;
         if ($marked) {
             my $characters = characters_of($bytes) // $bytes;
             $characters =~ s/($match)/length $1 ? $colour->( 'red', $1 ) : ''/ge;
@@ -105,6 +103,15 @@ sub text_of {
         return "$bytes$end" if !$options->{offsets};
         return ( $colour ? $colour->( 'green', $offset ) : $offset ) . "\t$bytes$end";
     };
+}
+
+# What an entry holds must not drive the terminal.
+sub tame {
+    my ($bytes) = @_;
+    my $control = qr/[\x00-\x08\x0b-\x1f\x7f]/;
+    my $unsafe  = defined characters_of($bytes) ? qr/$control|\xc2[\x80-\x9f]/ : qr/$control|[\x80-\xff]/;
+    $bytes =~ s/($unsafe)/join '', map { sprintf '\\x%02x', ord } split m(), $1/ge;
+    return $bytes;
 }
 
 sub pattern {

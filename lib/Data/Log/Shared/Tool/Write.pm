@@ -71,7 +71,8 @@ sub append_from {
         }
         $count->{appended}++;
     }
-    $in->error and fail("$input: $!");
+    my $reason = "$!";
+    $in->error and fail("$input: $reason");
     return;
 }
 
