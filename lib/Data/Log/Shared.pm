@@ -849,9 +849,10 @@ The header was overwritten. Restore the file from a copy, or remove it.
 
 Give the path of the log itself.
 
-=item a log of another implementation's format %s, which this one does not read
+=item a log of another implementation's format %s, of which log-shared upgrade makes a new one
 
-The file begins with C<LOG1> or C<LOG2>, see L</DIFFERENCES>. Read it with the module that wrote it.
+The file begins with C<LOG1> or C<LOG2>, see L</DIFFERENCES>. C<log-shared upgrade> reads it, see
+L<log-shared>.
 
 =item memfd is not sealed against shrinking
 
@@ -966,6 +967,9 @@ to no processor time.
 F<bench/single.pl> and F<bench/multi.pl> in the distribution measure these things on your machine.
 
 =head1 SEE ALSO
+
+L<log-shared>, to look at logs from a shell. L<Data::Log::Shared::Cookbook>.
+L<Data::Log::Shared::Sink>, for loggers.
 
 L<Data::Queue::Shared>, whose entries are consumed; L<Data::PubSub::Shared>, whose old entries are
 overwritten. L<perlipc>, L<perlfork>, L<threads>. L<memfd_create(2)>, L<eventfd(2)>, L<mmap(2)>.

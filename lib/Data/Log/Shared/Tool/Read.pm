@@ -149,7 +149,7 @@ my %FIELD = (
     n => sub { $_[2] },
     o => sub { $_[1] },
 );
-my %ESCAPED = ( n => "\n", t => "\t", 0 => "\0", '\\' => '\\' );
+my %ESCAPED = ( n => "\n", r => "\r", t => "\t", 0 => "\0", '\\' => '\\' );
 
 sub format_parts {
     my ($format) = @_;
