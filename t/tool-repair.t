@@ -146,6 +146,41 @@ subtest 'a dead writer and a salvage' => sub {
     is_deeply( entries_of($path), [ @texts[ grep { $_ != 10 } 0 .. 29 ] ], '... is passed' );
 };
 
+subtest 'batches and a salvage' => sub {
+    my $path = fresh();
+    my $log  = Data::Log::Shared->new( $path, 4000 );
+    my @at   = $log->append_multi( @texts[ 0 .. 9 ] );
+    $log->append_multi( @texts[ 10 .. 19 ] );
+    undef $log;
+    for my $header ( 0, 1 ) {
+        my $copy = spew( fresh(), slurp($path) );
+        patch( $copy, 4096 + $at[4] + 12, '!' );
+        patch( $copy, 0, "\0" x 4096 ) if $header;
+        tool( qw(recover --salvage), $copy );
+        is_deeply( entries_of($copy), [ @texts[ grep { $_ != 4 } 0 .. 19 ] ], 'of a batch all that is whole is kept' );
+
+        # The first member was never committed, and nothing tells where it ends.
+        $copy = spew( fresh(), slurp($path) );
+        patch( $copy, 4096, "\0" x 8 );
+        patch( $copy, 0, "\0" x 4096 ) if $header;
+        tool( qw(recover --salvage), $copy );
+        is_deeply( entries_of($copy), [ @texts[ 10 .. 19 ] ], 'one that was never finished does not appear' );
+    }
+};
+
+subtest 'closed places and a salvage' => sub {
+    my $used = fresh();
+    my $log  = Data::Log::Shared->new( $used, 4000 );
+    my @at   = map { $log->append($_) } @texts;
+    patch( $used, 4096 + $at[10], pack 'LL', 1 << 30 | ( $at[11] - $at[10] ) / 4, 0 );
+    Data::Log::Shared->new( $used, 1 )->each_entry( sub { }, undef, 0 );
+    undef $log;
+    patch( $used, 4096 + $at[20] + 12, '!' );
+    my ( $status, $out ) = tool( qw(recover --salvage), $used );
+    is_deeply( entries_of($used), [ @texts[ grep { $_ != 10 && $_ != 20 } 0 .. 29 ] ], 'are passed' );
+    like( $out, qr/, 1 places of/, '... and are no loss' );
+};
+
 # The bytes of a foreign log.
 sub foreign {
     my ( $magic, $data, $truncation, $size, $mode ) = @_;

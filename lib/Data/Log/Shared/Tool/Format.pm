@@ -21,6 +21,8 @@ use constant {
     COMMITTED   => 2,
     SEALED      => 3,
     UTF8        => 1 << 29,
+    MORE        => 1 << 28,
+    LATER       => unpack( 'N', 'more' ),
     VALUE       => ( 1 << 28 ) - 1,
     WINDOW      => 1 << 20,
 };
@@ -156,7 +158,7 @@ package Data::Log::Shared::Tool::Format::Salvage;
 
 use constant {
     map { $_ => Data::Log::Shared::Tool::Format->can($_)->() }
-        qw(HEADER_SIZE UNIT WINDOW EMPTY RESERVED COMMITTED SEALED UTF8 VALUE)
+        qw(HEADER_SIZE UNIT WINDOW EMPTY RESERVED COMMITTED SEALED UTF8 MORE LATER VALUE)
 };
 use List::Util qw(max min);
 
@@ -202,6 +204,12 @@ sub slot {
     return if $at + 3 * UNIT > $self->{end};
     my ( $word, $aux ) = unpack 'LL', $self->{bytes}->bytes( HEADER_SIZE + $at, 2 * UNIT );
     my ( $state, $value ) = ( $word >> 30, $word & VALUE );
+
+    # The size of a closed slot is inverted, and its word has an odd number of ones.
+    if ( $state == SEALED ) {
+        return if unpack( '%32b*', pack 'L', $word ) % 2 == 0;
+        $value ^= VALUE;
+    }
     my $size = $state == COMMITTED ? ( 2 * UNIT + $value + UNIT - 1 ) & ~( UNIT - 1 ) : $value * UNIT;
     return if !$value || $at + $size > $self->{end} || $state == EMPTY;
     return ( $state, $value, $word, $aux, $size );
@@ -217,39 +225,50 @@ sub payload {
 sub vote {
     my ($self) = @_;
     my %votes;
-    my ( $at, $budget, $most ) = ( 0, 1 << 20, 0 );
+    my ( $at, $budget, $most, $is_later ) = ( 0, 1 << 20, 0, 0 );
     while ( $at < $self->{end} && $budget > 0 && $most < 8 ) {
         my ( $state, $length, $word, $aux, $size ) = $self->slot($at);
         $budget -= UNIT;
         if ( !defined $state || $size > 1 << 16 ) {
-            $at += UNIT;
+            ( $at, $is_later ) = ( $at + UNIT, 0 );
             next;
         }
         if ( $state == COMMITTED ) {
-            my $crc = crc32c_before( $aux, pack( 'QL', $at / UNIT, $word ) . $self->payload( $at, $length ) );
+            my $sum = $is_later ? $aux ^ LATER : $aux;
+            my $crc = crc32c_before( $sum, pack( 'QL', $at / UNIT, $word ) . $self->payload( $at, $length ) );
             $most = max( $most, ++$votes{$crc} );
             $budget -= $size;
         }
+        $is_later = $state == COMMITTED && $word & MORE;
         $at += $size;
     }
     return if $most < 2;
     return ( grep { $votes{$_} == $most } keys %votes )[0];
 }
 
-# The payload of the entry at $at if it is whole. Without checksums a guess must
-# lead on; where the walk itself arrives there is nothing better to go by.
+# The payload of the entry at $at if it is whole. A guess must not be a later
+# member of a batch, which may be one that was never finished; and without
+# checksums it must lead on, where the walk itself has nothing better to go by.
 sub intact {
     my ( $self, $is_guess, $at, $state, $length, $word, $aux, $size ) = @_;
     return if $state != COMMITTED;
     my $payload = $self->payload( $at, $length );
     if ( defined $self->{before} ) {
         $self->{budget} -= $size;
-        return if crc32c( $self->{before}, pack( 'QL', $at / UNIT, $word ) . $payload ) != $aux;
+        my $differs = $aux ^ crc32c( $self->{before}, pack( 'QL', $at / UNIT, $word ) . $payload );
+        return if $differs && ( $is_guess || $differs != LATER );
     }
     elsif ($is_guess) {
         return if !$self->leads_on( $at + $size, 8 );
     }
     return $payload;
+}
+
+# Whether the walk may go on at $at: a whole entry is there, or a chain of closed slots.
+sub goes_on {
+    my ( $self, $at ) = @_;
+    my @slot = $self->slot($at) or return 0;
+    return $slot[0] == COMMITTED ? defined $self->intact( 0, $at, @slot ) : $self->leads_on( $at, 8 );
 }
 
 # Whether slots seem to follow, as far as their sizes tell.
@@ -274,6 +293,11 @@ sub next_entry {
             if ( defined $payload ) {
                 $self->{at} = $at + $slot[4];
                 return ( $payload, !!( $slot[2] & UTF8 ), $at );
+            }
+            if ( $self->goes_on( $at + $slot[4] ) ) {
+                push @{ $self->{lost} }, [ $at, $slot[4] ];
+                $self->{at} = $at + $slot[4];
+                next;
             }
         }
         elsif ( @slot && $self->{budget} > 0 && $self->leads_on( $at + $slot[4], 8 ) ) {
