@@ -97,6 +97,47 @@ subtest 'damage is found' => sub {
     is( $log->verify->{damaged}, 0, 'mended, there is no damage' );
 };
 
+subtest 'verify tells the places that hold no intact entry' => sub {
+    my ( $log, @offsets ) = fresh_file();
+    my @places;
+    my $note = sub { push @places, [@_] };
+    $log->verify($note);
+    is_deeply( \@places, [], 'none in a sound log' );
+    flip( $path, 1, "\1" );
+    flip( $path, 3, "\1" );
+    my $found = $log->verify($note);
+    is_deeply(
+        \@places,
+        [ map { [ 'damaged', $offsets[$_], $offsets[ $_ + 1 ] - $offsets[$_] ] } 1, 3 ],
+        'damaged ones, each with its offset and size'
+    );
+    is_deeply( $found, $log->verify, 'the counts are the same' );
+
+    # The word of a slot that its writer has not committed: state 1, size in units.
+    patch( $path, 4096 + $offsets[2], pack 'L', 1 << 30 | ( $offsets[3] - $offsets[2] ) / 4 );
+    my $reader = Data::Log::Shared->new_readonly($path);
+    @places = ();
+    $reader->verify($note);
+    is_deeply(
+        $places[-1],
+        [ 'unfinished', $offsets[2], $log->tail_offset - $offsets[2] ],
+        'where a reader that may not close it has to stop'
+    );
+    Data::Log::Shared->new( $path, 1000 )->each_entry( sub { }, undef, 0 );
+    @places = ();
+    $log->verify($note);
+    is_deeply(
+        [ map { $_->[0] } @places ],
+        [qw(damaged sealed damaged)],
+        'closed, it is one sealed place among the damaged'
+    );
+
+    croaks( sub { $log->verify('note') }, 'verify', 'code reference', 'a callback that is none' );
+    is( eval { $log->verify( sub { die "enough\n" } ); 1 }, undef, 'the callback may die' );
+    is( $@, "enough\n", '... and its exception comes out' );
+    croaks( sub { $log->verify( sub { $log->DESTROY } ) }, 'verify', 'not a live', 'a callback that destroys the handle' );
+};
+
 # A copy of a file is another file: its first user looks at every entry.
 subtest 'a copy of a log that was synced and then damaged' => sub {
     for my $n ( 0 .. 4 ) {

@@ -149,6 +149,7 @@ my %works = (
     },
     'stats'    => sub { $log->stats },
     'verify'   => sub { $file->verify },
+    'verify with a callback' => sub { $file->verify( sub { } ) },
     'sync'     => sub { $file->sync },
     'truncate' => sub { $log->truncate( $log->tail_offset ) },
     'reset'    => sub { refill($log) },

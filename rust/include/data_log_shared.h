@@ -26,6 +26,14 @@ typedef enum dls_status {
   DLS_STATUS_ERROR,
 } dls_status;
 
+// What a place that holds no intact entry is.
+typedef enum dls_place_kind {
+  DLS_PLACE_KIND_SEALED,
+  DLS_PLACE_KIND_DAMAGED,
+  // Its writer is at work, or dead and not found out yet.
+  DLS_PLACE_KIND_UNFINISHED,
+} dls_place_kind;
+
 typedef struct dls_cursor_t dls_cursor_t;
 
 // Why a call failed.
@@ -68,6 +76,14 @@ typedef struct dls_verified {
   // Entries whose checksum does not agree, and slots that recovery had to close.
   uint64_t damaged;
 } dls_verified;
+
+// A place that holds no intact entry, in bytes. One that does not tell where it ends reaches to
+// the tail.
+typedef struct dls_place {
+  enum dls_place_kind kind;
+  uint64_t offset;
+  uint64_t size;
+} dls_place;
 
 typedef struct dls_stats_t {
   uint64_t data_size;
@@ -242,7 +258,16 @@ enum dls_status dls_sync(const struct dls_log *log,
                          uint64_t end,
                          struct dls_error **error);
 
-struct dls_verified dls_verify(const struct dls_log *log);
+// Verifies from `*from`, 0 at first, on to the next place that holds no intact entry, and adds what
+// was met to `*found`. `DLS_STATUS_NONE` at the end of the log. Both must be writable and
+// initialized.
+//
+// # Safety
+// See the conventions.
+enum dls_status dls_verify_on(const struct dls_log *log,
+                              uint64_t *from,
+                              struct dls_verified *found,
+                              struct dls_place *place);
 
 struct dls_stats_t dls_stats(const struct dls_log *log);
 

@@ -118,7 +118,7 @@ impl fmt::Display for Reason {
             Reason::Magic => write!(f, "not a log (bad magic)"),
             Reason::Foreign { name } => write!(
                 f,
-                "a log of another implementation's format {name}, which this one does not read"
+                "a log of another implementation's format {name}, of which log-shared upgrade makes a new one"
             ),
             Reason::ByteOrder => write!(f, "written in another byte order"),
             Reason::WordSize { bits } => write!(f, "written with another word size ({bits} bits)"),

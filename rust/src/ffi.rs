@@ -23,7 +23,7 @@ use std::slice;
 
 use crate::cursor::Cursor;
 use crate::error::{Error, Reason, Result};
-use crate::log::{Log, Payload, Stats, Verified, Waited};
+use crate::log::{Log, Payload, Place, Stats, Verified, Waited};
 use crate::protocol::{Entry, Patience};
 use crate::region::{self, Making};
 
@@ -493,9 +493,31 @@ pub unsafe extern "C" fn dls_sync(log: &Log, end: u64, error: *mut *mut Failure)
     }
 }
 
+/// Verifies from `*from`, 0 at first, on to the next place that holds no intact entry, and adds what
+/// was met to `*found`. `DLS_STATUS_NONE` at the end of the log. Both must be writable and
+/// initialized.
+///
+/// # Safety
+/// See the conventions.
 #[no_mangle]
-pub extern "C" fn dls_verify(log: &Log) -> Verified {
-    guard(Verified::default(), || log.verify())
+pub unsafe extern "C" fn dls_verify_on(
+    log: &Log,
+    from: *mut u64,
+    found: *mut Verified,
+    place: *mut Place,
+) -> Status {
+    guard(Status::None, || {
+        // SAFETY: the conventions; both are initialized, and nobody else has them.
+        let next = unsafe { log.verify_on(&mut *from, &mut *found) };
+        match next {
+            Some(next) => {
+                // SAFETY: the conventions.
+                unsafe { place.write(next) };
+                Status::Ok
+            }
+            None => Status::None,
+        }
+    })
 }
 
 #[no_mangle]

@@ -84,6 +84,26 @@ pub struct Verified {
     pub damaged: u64,
 }
 
+/// What a place that holds no intact entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum PlaceKind {
+    Sealed,
+    Damaged,
+    /// Its writer is at work, or dead and not found out yet.
+    Unfinished,
+}
+
+/// A place that holds no intact entry, in bytes. One that does not tell where it ends reaches to
+/// the tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Place {
+    pub kind: PlaceKind,
+    pub offset: u64,
+    pub size: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Stats {
@@ -528,14 +548,24 @@ impl Log {
 
     /// Walks the whole log and checks every entry's checksum, where it has them.
     pub fn verify(&self) -> Verified {
-        let core = self.core();
-        self.walk(u64::MAX, Patience::DEFAULT);
         let mut found = Verified::default();
+        let mut from = 0;
+        while self.verify_on(&mut from, &mut found).is_some() {}
+        found
+    }
+
+    /// Verifies from the byte offset `from`, 0 or where the last call stopped, to the next place
+    /// that holds no intact entry, or the end.
+    pub fn verify_on(&self, from: &mut u64, found: &mut Verified) -> Option<Place> {
+        let core = self.core();
+        if *from == 0 {
+            self.walk(u64::MAX, Patience::DEFAULT);
+        }
         let mut position = Position::default();
         let tail = core.refresh(&mut position);
         let generation = core.generation();
-        let mut at = 0;
-        loop {
+        let mut at = *from / UNIT;
+        let (kind, end) = loop {
             match core.look(at, tail) {
                 Found::Entry(Located { len, next, .. }) => {
                     let word = core.memory.load_word(at, Acquire);
@@ -543,29 +573,39 @@ impl Log {
                         let sum = core.entry_crc(at, word, len, generation);
                         [sum, sum ^ LATER].contains(&core.memory.load_aux(at))
                     };
-                    if agrees {
-                        found.entries += 1;
-                        found.bytes += len as u64;
-                    } else {
-                        found.damaged += 1;
+                    if !agrees {
+                        break (PlaceKind::Damaged, Some(next));
                     }
+                    found.entries += 1;
+                    found.bytes += len as u64;
                     at = next;
                 }
                 Found::Sealed { next } => {
-                    if core.memory.load_word(at, Acquire) == damaged_word(next - at) {
-                        found.damaged += 1;
+                    let damaged = core.memory.load_word(at, Acquire) == damaged_word(next - at);
+                    let kind = if damaged {
+                        PlaceKind::Damaged
                     } else {
-                        found.sealed += 1;
-                    }
-                    at = next;
+                        PlaceKind::Sealed
+                    };
+                    break (kind, Some(next));
                 }
-                Found::Open(_) | Found::End => return found,
-                Found::Broken => {
-                    found.damaged += 1;
-                    return found;
-                }
+                Found::Open(_) => break (PlaceKind::Unfinished, None),
+                Found::Broken => break (PlaceKind::Damaged, None),
+                Found::End => return None,
             }
+        };
+        match kind {
+            PlaceKind::Sealed => found.sealed += 1,
+            PlaceKind::Damaged => found.damaged += 1,
+            PlaceKind::Unfinished => {}
         }
+        // Nothing tells where to go on from what is not closed.
+        *from = end.map_or(u64::MAX, |end| end * UNIT);
+        Some(Place {
+            kind,
+            offset: at * UNIT,
+            size: (end.unwrap_or_else(|| tail.end()) - at) * UNIT,
+        })
     }
 
     pub fn stats(&self) -> Stats {

@@ -334,6 +334,8 @@ and goes with it.
 
 =item verify
 
+=item verify($callback)
+
 Walks the whole log, up to the first entry in flight, and returns a reference to a hash:
 
     entries   entries that are whole
@@ -342,6 +344,10 @@ Walks the whole log, up to the first entry in flight, and returns a reference to
     damaged   entries whose checksum is wrong, and those that recovery had to close
 
 In a log without checksums only damage to its structure shows. Nothing is changed.
+
+C<< $callback->($kind, $offset, $size) >> is called for each place that holds no intact entry, in
+order. C<$kind> is C<sealed>, C<damaged>, or C<unfinished>: an entry in flight. C<$size> is in
+bytes; of a place that does not tell where it ends, the rest of the log.
 
 =item stats
 
@@ -758,7 +764,7 @@ one, or is NaN.
 
 =item callback is not a code reference
 
-C<each_entry> wants a code reference, or an object that acts as one. Names of subroutines do not do.
+C<each_entry> or C<verify> wants a code reference, or an object that acts as one. Names of subroutines do not do.
 
 =item data is empty
 
@@ -843,9 +849,10 @@ The header was overwritten. Restore the file from a copy, or remove it.
 
 Give the path of the log itself.
 
-=item a log of another implementation's format %s, which this one does not read
+=item a log of another implementation's format %s, of which log-shared upgrade makes a new one
 
-The file begins with C<LOG1> or C<LOG2>, see L</DIFFERENCES>. Read it with the module that wrote it.
+The file begins with C<LOG1> or C<LOG2>, see L</DIFFERENCES>. C<log-shared upgrade> reads it, see
+L<log-shared>.
 
 =item memfd is not sealed against shrinking
 
@@ -960,6 +967,9 @@ to no processor time.
 F<bench/single.pl> and F<bench/multi.pl> in the distribution measure these things on your machine.
 
 =head1 SEE ALSO
+
+L<log-shared>, to look at logs from a shell. L<Data::Log::Shared::Cookbook>.
+L<Data::Log::Shared::Sink>, for loggers.
 
 L<Data::Queue::Shared>, whose entries are consumed; L<Data::PubSub::Shared>, whose old entries are
 overwritten. L<perlipc>, L<perlfork>, L<threads>. L<memfd_create(2)>, L<eventfd(2)>, L<mmap(2)>.

@@ -347,12 +347,12 @@ static uint64_t each_by_call(pTHX_ MAGIC *mg, CV *code, uint64_t at, uint64_t pa
     return at;
 }
 
-static CV *code_of(pTHX_ SV *callback) {
+static CV *code_of(pTHX_ SV *callback, const char *method) {
     HV *stash;
     GV *gv;
     callback = fetched(aTHX_ callback);
     if (!SvROK(callback) || (SvTYPE(SvRV(callback)) != SVt_PVCV && !SvAMAGIC(callback)))
-        Perl_croak(aTHX_ CLASS "->each_entry: callback is not a code reference");
+        Perl_croak(aTHX_ CLASS "%s: callback is not a code reference", method);
     return sv_2cv(callback, &stash, &gv, 0);
 }
 
@@ -718,7 +718,7 @@ each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)
     from = from ? fetched(aTHX_ from) : NULL;
     at = from && SvOK(from) ? whole_number_of(aTHX_ from, "->each_entry", "offset") : UINT64_MAX;
     patience_us = patience_of(aTHX_ patience, "->each_entry");
-    code = code_of(aTHX_ callback);
+    code = code_of(aTHX_ callback, "->each_entry");
     sv_2mortal(SvREFCNT_inc_simple_NN((SV *)code));
     croak_unless_live(aTHX_ mg, "->each_entry");
     if (!from || !SvOK(from)) {
@@ -995,14 +995,40 @@ stats(SV *self)
     RETVAL
 
 SV *
-verify(SV *self)
+verify(SV *self, SV *callback = NULL)
   PREINIT:
+    static const char *const kinds[] = {"sealed", "damaged", "unfinished"};
     MAGIC *mg;
-    dls_verified found;
+    CV *code = NULL;
+    dls_verified found = {0, 0, 0, 0};
+    dls_place place;
+    uint64_t from = 0;
     HV *hash;
   CODE:
     mg = LIVE_LOG("verify");
-    found = dls_verify(LOG(mg));
+    pin(aTHX_ self);
+    if (callback) {
+        code = code_of(aTHX_ callback, "->verify");
+        sv_2mortal(SvREFCNT_inc_simple_NN((SV *)code));
+        croak_unless_live(aTHX_ mg, "->verify");
+    }
+    while (dls_verify_on(LOG(mg), &from, &found, &place) == DLS_STATUS_OK) {
+        if (code) {
+            ENTER;
+            SAVETMPS;
+            PUSHMARK(SP);
+            EXTEND(SP, 3);
+            mPUSHp(kinds[place.kind], strlen(kinds[place.kind]));
+            mPUSHu(place.offset);
+            mPUSHu(place.size);
+            PUTBACK;
+            call_sv((SV *)code, G_VOID | G_DISCARD);
+            SPAGAIN;
+            FREETMPS;
+            LEAVE;
+            croak_unless_live(aTHX_ mg, "->verify");
+        }
+    }
     hash = newHV();
     RETVAL = newRV_noinc((SV *)hash);
     STORE(hash, "entries", found.entries);
