@@ -425,7 +425,7 @@ From now on the handle's eventfd is signalled whenever the count of entries chan
 process appends, also one that knows the log by its path only. Returns the descriptor, that of
 L</eventfd>. What came before the call does not count, so read the log after it, and then whenever
 the descriptor is readable: L</eventfd_consume> first, the entries second. For a filehandle, C<< open
-my $fh, '<&=', $log->watch >>.
+my $fh, '<&', $log->watch >>.
 
 A thread of this process waits for the entries. It takes no signals, costs writers what a process in
 C<wait_for> does, and rests a millisecond after each time it has signalled. It is not inherited over
