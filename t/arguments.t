@@ -22,6 +22,13 @@ my $NAN = $INF - $INF;
     use overload '""' => sub { $fetched++; return $_[0][0]->() }, fallback => 0;
 }
 
+{
+
+    package Truthful;
+    use overload 'bool' => sub { ${ $_[0] }->() }, fallback => 1;
+    sub new { my ( $class, $code ) = @_; return bless \$code, $class }
+}
+
 sub tied_to {
     my ($value) = @_;
     tie my $scalar, 'Counting', $value;
@@ -76,7 +83,8 @@ subtest 'sizes' => sub {
 
 subtest 'modes' => sub {
     my $path = scratch('modes');
-    for my $mode ( '0660', 01000, 0100600, -1, 2**32 + 0600, 'abc', '', 'rw', $INF, $NAN, [] ) {
+    # A fraction was cut off, which made a file of mode 0 that its maker could not open again.
+    for my $mode ( '0660', 01000, 0100600, -1, -0.5, 0.5, 511.5, 2**32 + 0600, 'abc', '', 'rw', $INF, $NAN, [] ) {
         croaks( sub { Data::Log::Shared->new( $path, 100, $mode ) }, 'new', qr/mode/, "a mode of $mode" );
         ok( !-e $path, '... makes no file' );
     }
@@ -96,6 +104,16 @@ subtest 'options' => sub {
             'new', qr/odd|option/i, 'an odd number of more' );
     }
     ok( !-e $path, 'no file was made' );
+
+    # The option's name was looked at again after its value had been asked, whose code may change it.
+    my $name;
+    for my $change ( sub { substr( $name, 0, 6 ) = 'spoilt' }, sub { undef $name } ) {
+        $name = join '', 'spa', 'rse';
+        my $value = Truthful->new( sub { $change->(); 0 } );
+        my $log   = eval { Data::Log::Shared->new( undef, 1000, undef, $name => $value ) };
+        is( $@, '', 'a value whose overloading changes the name of its option' );
+        is( $log && $log->stats->{sparse}, 0, '... is the value of that option' );
+    }
 };
 
 subtest 'data that cannot be an entry' => sub {
@@ -264,6 +282,27 @@ subtest 'numbers that are none' => sub {
             if defined $junk;
     }
     is_deeply( [ replay($log) ], ['entry'], 'the log is as it was' );
+};
+
+# False is the empty string to those who ask for its characters, so a poll with it was no number.
+subtest 'truth values are numbers' => sub {
+    my $log = small_log();
+    $log->append('entry') for 1 .. 2;
+    is( $log->wait_for( 2, !!0 ), 0, 'wait_for' );
+    is( $log->wait_for( 2, 1 == 0 ), 0, '... with the result of a comparison' );
+    is( $log->wait_for( !!0, 0 ), 1, '... as count' );
+    is( $log->truncate( 1 == 0 ), 0, 'truncate' );
+    is( ( $log->read_entry( !!0, !!0 ) )[0], 'entry', 'read_entry' );
+    my $calls = 0;
+    $log->each_entry( sub { $calls++ }, !!0, !!0 );
+    is( $calls, 2, 'each_entry' );
+    is( Data::Log::Shared->new( undef, !!1 )->data_size, 1, 'new' );
+};
+
+# Undef was the empty path, and removing what is not there is a success.
+subtest 'unlink of no path' => sub {
+    my $tied = tied_to(undef);
+    croaks( sub { Data::Log::Shared->unlink($_) }, 'unlink', qr/undef/, 'undef is refused' ) for undef, $$tied;
 };
 
 subtest 'fds that are none' => sub {

@@ -45,10 +45,11 @@ subtest 'every entry with its offset, then the position after the last' => sub {
     $log->each_entry( sub { push @later, $_[0] }, $offsets[1], 0 );
     is_deeply( \@later, [qw(beta gamma delta)], 'a start in the middle, with a patience' );
 
-    for my $nowhere ( $log->tail_offset, 9_000, 2**40, -4, 2.5 ) {
+    # A start that no entry can have was first made an unsigned number and then returned as that.
+    for my $nowhere ( $log->tail_offset, 9_000, 2**40, -1, -4, 0.5, 2.5, 1e30, -1e30, 9**9**9 ) {
         my $calls = 0;
-        $log->each_entry( sub { $calls++ }, $nowhere );
-        is( $calls, 0, "nothing from $nowhere" );
+        is( $log->each_entry( sub { $calls++ }, $nowhere ), $nowhere, "from $nowhere to where it began" );
+        is( $calls, 0, '... nothing' );
     }
 };
 
@@ -240,6 +241,62 @@ sub taker { shift; return @_ }
     sub STORE     { return ${ $_[0] } = $_[1] }
 }
 
+{
+
+    package Destroying;
+    sub new     { my ( $class, $log ) = @_; return bless [$log], $class }
+    sub DESTROY { ${ $_[0][0] }->DESTROY }
+}
+
+# Making @_ anew drops what the last call had left there. That ran destructors between the look at the
+# next entry and its copy, so that one which destroyed the log had unmapped memory copied.
+subtest 'what is left in @_ may destroy the log' => sub {
+    my $log;
+    my %left = (
+        'one object'         => sub { @_    = Destroying->new( \$log ) },
+        'two objects'        => sub { @_    = map { Destroying->new( \$log ) } 1, 2 },
+        'an object for data' => sub { $_[0] = Destroying->new( \$log ) },
+        'an object for the offset' => sub { $_[1] = Destroying->new( \$log ) },
+    );
+    for my $how ( sort keys %left ) {
+        $log = Data::Log::Shared->new( undef, 1_000_000 );
+        $log->append( $_ x 1000 ) for @abc;
+        my @seen;
+        my $lived = eval {
+            $log->each_entry( sub { push @seen, substr $_[0], 0, 5; &{ $left{$how} } } );
+            1;
+        };
+        is_deeply( \@seen, ['alpha'], "$how: nothing is read out of a log that is gone" );
+        ok( !$lived, '... which is an exception' );
+        like( $@, qr/^Data::Log::Shared->each_entry: not a live/, '... that says so' );
+    }
+};
+
+# The array that a walk put into *_ was put back by force, so that a callback which undefined or
+# replaced the glob had arrays freed twice.
+subtest '*_ itself may be abused' => sub {
+    my %abuse = (
+        'undefined'           => 'undef *_',
+        'given another array' => '*_ = [ 1, 2, 3 ]',
+        'made another glob'   => '*_ = *other',
+        'localized'           => 'local *_ = [5]',
+        'emptied of its array' => 'undef @_; undef *_; @_ = (1) x 50',
+    );
+    for my $how ( sort keys %abuse ) {
+        my ( $status, $out, $err ) = perl_with_log(<<"PERL");
+            our \@other = ( 1, 2, 3 );
+            my \$log = Data::Log::Shared->new( undef, 1000 );
+            \$log->append(\$_) for 1 .. 10;
+            my \$calls = 0;
+            sub walk { \$log->each_entry( sub { \$calls++; $abuse{$how} } ) }
+            for my \$turn ( 1 .. 3 ) { walk( 7, 8, 9 ) }
+            sub arguments { return "\@_" }
+            print \$calls, ':', arguments( 1, 2 );
+PERL
+        is( "$status:$out:$err", '0:30:1 2:', "$how: the walk goes on and so does the program" );
+    }
+};
+
 subtest 'what the caller had is untouched' => sub {
     my $log = log_of(@abc);
     my $sub = sub {
@@ -401,6 +458,17 @@ subtest 'every kind of code' => sub {
     sub Autoloading::AUTOLOAD { push @autoloaded, $_[0] if @_ > 1 }
     my $auto = eval { $log->each_entry( \&Autoloading::anything ); 1 };
     is_deeply( \@autoloaded, $auto ? [ 3, 1, 2 ] : [], 'an autoloaded function is called for all or for none' );
+
+    # The prototype of a closure, which an attribute handler sees, has no variables to run with.
+    our $prototype;
+    sub MODIFY_CODE_ATTRIBUTES { $prototype = $_[1]; return }
+    my $variable = 'captured';
+    my $closure  = sub : Any { push @seen, $variable };
+    ok( !eval { $log->each_entry($prototype); 1 }, 'the prototype of a closure' );
+    like( $@, qr/closure prototype/i, '... is refused as perl does' );
+    @seen = ();
+    is( $log->each_entry($closure), $tail, 'the closure itself' );
+    is_deeply( \@seen, [ ('captured') x 3 ], '... was called' );
 
     my $trace;
     $log->each_entry( sub { $trace = Carp::longmess('here') } );

@@ -56,7 +56,7 @@ pub struct Region {
 }
 
 impl Making {
-    /// Takes what a caller asked for, in any range; fractions are cut off.
+    /// Takes what a caller asked for, in any range; of a size a fraction is cut off.
     pub fn new(
         size: f64,
         mode: f64,
@@ -69,7 +69,7 @@ impl Making {
         if size > MAX_DATA_SIZE as f64 {
             return Err(Reason::SizeTooLarge { size }.into());
         }
-        if !(0.0..=f64::from(0o777)).contains(&mode) {
+        if !(0.0..=f64::from(0o777)).contains(&mode) || mode.fract() != 0.0 {
             return Err(Reason::Mode { mode }.into());
         }
         Ok(Making {
