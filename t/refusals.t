@@ -179,20 +179,45 @@ SKIP: {
     }
 };
 
+# Growing a file beyond the limit is a signal by default, and so is writing there what was recovered.
 subtest 'a file that the system does not let grow' => sub {
-    my $path = scratch('no-room');
-    my ( $status, $out, $err ) = perl_with_log( <<'PERL', $path );
-        exec 'sh', '-c', 'ulimit -f 64; exec "$@"', 'sh', $^X, ( map { "-I$_" } @INC ), '-MData::Log::Shared',
-            $0, $ARGV[0], 'limited'
-            if @ARGV == 1;
-        $SIG{XFSZ} = 'IGNORE';
-        eval { Data::Log::Shared->new( $ARGV[0], 10_000_000 ); 1 } and exit;
-        print $!{EFBIG} ? 'EFBIG' : "errno $!", ' ', $@;
+    my %made = (
+        'no file'       => sub { },
+        'an empty file' => sub { spew( $_[0], '' ) },
+        'half-made'     => sub {
+            Data::Log::Shared->new( $_[0], 1_000_000 );
+            patch( $_[0], 0, "\0" x 8 );
+            truncate $_[0], 4096 or die $!;
+        },
+        'to be recovered' => sub {
+            my $log     = Data::Log::Shared->new( $_[0], 1_000_000 );
+            my @offsets = map { $log->append( 'x' x 1000 ) } 1 .. 500;
+            undef $log;
+            patch( $_[0], 4096 + $offsets[20], "\0" x 1000 );
+            patch( $_[0], 512,                 "\1" x 16 );
+        },
+    );
+    for my $what ( sort keys %made ) {
+        my $path = scratch("no-room-$what");
+        $made{$what}->($path);
+        my $before = -e $path ? slurp($path) : undef;
+        my ( $status, $out, $err ) = perl_with_log( <<'PERL', $path );
+            exec 'sh', '-c', 'ulimit -f 64; exec "$@"', 'sh', $^X, ( map { "-I$_" } @INC ), '-MData::Log::Shared',
+                $0, $ARGV[0], 'limited'
+                if @ARGV == 1;
+            eval { Data::Log::Shared->new( $ARGV[0], 1_000_000 ); 1 } and exit;
+            print $!{EFBIG} ? 'EFBIG' : "errno $!", ' ', $@;
 PERL
-    is( $status, 0, 'does not kill' );
-    like( $out, qr/^EFBIG Data::Log::Shared->new: \Q$path\E: /, 'but is an error' );
-    ok( !-e $path, 'and leaves nothing behind' );
-    unlike( listing(), qr/no-room/, '... under no name' );
+        is( $status, 0, "$what: does not kill" );
+        like( $out, qr/^EFBIG Data::Log::Shared->new: \Q$path\E: /, '... but is an error' );
+        is( -e $path ? slurp($path) : undef, $before, '... and changes nothing' );
+        my @beside = grep {/log-shared/} split /\n/, listing();
+        is( "@beside", '', '... nor leaves anything under another name' );
+    }
+    my $log = Data::Log::Shared->new( scratch('no-room-to be recovered'), 1 );
+    is( $log->entry_count, 20, 'without the limit the log is recovered' );
+    ok( Data::Log::Shared->new( scratch("no-room-$_"), 1_000_000 ), "... and made of $_" )
+        for 'an empty file', 'half-made';
 };
 
 done_testing;

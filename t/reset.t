@@ -1,6 +1,7 @@
 use strict;
 use warnings;
 
+use POSIX ();
 use lib 't/lib';
 use LogTest;
 use Test::More;
@@ -97,5 +98,54 @@ subtest 'a reset file opens empty' => sub {
     my $copy = spew( scratch('copy'), slurp($path) );
     is_empty( Data::Log::Shared->new( $copy, 1000 ), 'a copy' );
 };
+
+# A tail word of all ones is what a reset leaves that was killed half-way.
+sub half_reset {
+    my (@entries) = @_;
+    Data::Log::Shared->unlink($path);
+    my $log = Data::Log::Shared->new( $path, 1000 );
+    $log->append($_) for @entries;
+    patch( $path, 128, "\xff" x 8 );
+    return $log;
+}
+
+# An attach left a half-made reset as it was, so that a fresh handle said that nothing was available.
+subtest 'a fresh attach finishes what a killed reset began' => sub {
+    my %attach = (
+        'new'         => sub { Data::Log::Shared->new( $path, 1 ) },
+        'new_from_fd' => sub {
+            open my $file, '+<', $path or die $!;
+            Data::Log::Shared->new_from_fd( fileno $file );
+        },
+    );
+    for my $how ( sort keys %attach ) {
+        half_reset( map { "old $_" } 1 .. 8 );
+        my $log = $attach{$how}->();
+        is( $log->available,     $log->data_size, "$how: there is room again" );
+        is( $log->append('new'), 0,               '... from the beginning' );
+        is_deeply( [ replay($log) ], ['new'], '... and nothing of before' );
+        unlike( slurp($path), qr/old/, '... not even in the file' );
+    }
+};
+
+SKIP: {
+    skip 'only root can give up its rights', 1 if $> != 0;
+
+    # A process that has given up the right to open the file had no way to a lock of its own, so it could
+    # neither reset nor append once another's reset was killed.
+    subtest 'a handle that was opened before its process gave up its rights' => sub {
+        Data::Log::Shared->unlink($path);
+        my $log = Data::Log::Shared->new( $path, 1000 );
+        $log->append('old');
+        my $reset = as_nobody( sub { $log->append('more'); $log->reset; $log->append('new'); join ' ', replay($log) } );
+        is( $reset, 'new', 'resets' );
+        is_deeply( [ replay($log) ], ['new'], '... for all' );
+
+        $log = half_reset( 'old' );
+        is( as_nobody( sub { $log->append('new') . join ' ', replay($log) } ),
+            '0new', 'finishes a reset that was killed' );
+        is_deeply( [ replay($log) ], ['new'], '... for all' );
+    };
+}
 
 done_testing;

@@ -283,6 +283,8 @@ impl Region {
     /// The caller has the log for itself. Killed anywhere, this starts over: the whereabouts are
     /// removed first, lest those whose whereabouts they are find half a recovery, and stored last.
     fn recover(&self, here: &Whereabouts) -> Result<()> {
+        // Before anything is written, since to write beyond the limit is a signal.
+        check_size_limit(&self.identity)?;
         let core = &self.core;
         let store = |field, value| core.memory.store(field, value, Release);
         for field in Whereabouts::FIELDS {
@@ -322,7 +324,6 @@ impl Region {
     fn put_recovered_on_disk(&self) -> io::Result<Recovered> {
         // What an unfinished reset has decided comes before what it zeroes.
         self.flush_header()?;
-        sys::check_file_size_limit(self.identity.file_length())?;
         let recovered = recover(&self.core, self.units_with_space()?);
         let end = HEADER_SIZE + recovered.tail.end() * UNIT;
         // After a failed flush the kernel takes pages for clean that are not on disk, until they are

@@ -12,6 +12,7 @@ use Test::More ();
 our @EXPORT = qw(
     scratch slurp spew patch replay croaks
     in_child from_child as_nobody reap perl_with_log wait_until open_fds closes_on_exec
+    in_own_mounts
 );
 
 # An XS call that hangs never gets to a deferred handler: POSIX::sigaction
@@ -172,6 +173,21 @@ sub closes_on_exec {
     my ($fd)    = @_;
     my ($flags) = slurp("/proc/self/fdinfo/$fd") =~ /^flags:\s*([0-7]+)/m;
     return oct($flags) & 02000000;
+}
+
+# Starts the program again where nobody else sees what it mounts, which goes away with it.
+sub in_own_mounts {
+    my $here = readlink '/proc/self/ns/mnt';
+    if ( my $before = $ENV{LOG_TEST_MOUNTS} ) {
+        return if $before ne $here;
+        die "the mounts are those of everybody\n";
+    }
+    Test::More::plan( skip_all => 'only root can mount' ) if $> != 0;
+    Test::More::plan( skip_all => 'no mount namespaces here' )
+        if !$here || system 'unshare --mount true 2>/dev/null';
+    $ENV{LOG_TEST_MOUNTS} = $here;
+    exec 'unshare', '--mount', $^X, ( map { '-I' . File::Spec->rel2abs($_) } grep { !ref } @INC ), $0;
+    die "unshare: $!";
 }
 
 1;
