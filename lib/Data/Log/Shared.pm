@@ -13,8 +13,6 @@ XSLoader::load(__PACKAGE__, $VERSION);
 use Exporter 'import';
 our @EXPORT_OK = qw(log_append log_read log_next);
 
-*log_read = \&read_entry;
-
 # What log_append and log_next are compiled to, told to whoever reads op trees.
 sub B::Deparse::pp_log_append {
     my ($deparse, $op) = @_;

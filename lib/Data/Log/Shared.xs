@@ -377,8 +377,8 @@ static OP *pp_log_append(pTHX) {
     dls_error *error;
     uint64_t offset;
 
-    if (UNLIKELY(!mg || mg->mg_private & DESTROYED || !IS_PLAIN_STRING(data)))
-        return call_xsub(aTHX_ CLASS "::append", 2);
+    if (UNLIKELY(!mg || mg->mg_private & DESTROYED || SvGMAGICAL(TOPm1s) || !IS_PLAIN_STRING(data)))
+        return call_xsub(aTHX_ CLASS "::log_append", 2);
     switch (dls_append(LOG(mg), BYTES(data), SvCUR(data), cBOOL(SvUTF8(data)), &offset, &error)) {
     case DLS_STATUS_OK:
         SP--;
@@ -399,8 +399,8 @@ static OP *pp_log_next(pTHX) {
     MAGIC *const mg = find_handle(TOPs, &cursor_vtable);
     dls_payload payload;
 
-    if (UNLIKELY(!mg || mg->mg_private & DESTROYED))
-        return call_xsub(aTHX_ CLASS "::Cursor::next", 1);
+    if (UNLIKELY(!mg || mg->mg_private & DESTROYED || SvGMAGICAL(TOPs)))
+        return call_xsub(aTHX_ CLASS "::log_next", 1);
     if (dls_cursor_next(CURSOR(mg), &payload) == DLS_STATUS_OK)
         SETs(returned_payload(aTHX_ TARG, &payload));
     else
@@ -485,8 +485,6 @@ MODULE = Data::Log::Shared  PACKAGE = Data::Log::Shared
 PROTOTYPES: DISABLE
 
 BOOT:
-    newXS(CLASS "::log_append", XS_Data__Log__Shared_append, file);
-    newXS(CLASS "::log_next", XS_Data__Log__Shared__Cursor_next, file);
     install_op(aTHX_ &log_append_xop, CLASS "::log_append", OA_BINOP, pp_log_append,
         check_log_append);
     install_op(aTHX_ &log_next_xop, CLASS "::log_next", OA_UNOP, pp_log_next, check_log_next);
@@ -587,11 +585,16 @@ DESTROY(SV *self)
 
 UV
 append(SV *self, SV *data)
+  ALIAS:
+    log_append = 1
   PREINIT:
     MAGIC *mg;
     dls_error *error;
     uint64_t offset;
   CODE:
+    /* The invocant of a method was fetched to find the method. */
+    if (ix)
+        SvGETMAGIC(self);
     mg = LIVE_LOG("append");
     if (UNLIKELY(!IS_PLAIN_STRING(data))) {
         pin(aTHX_ self);
@@ -682,12 +685,16 @@ cursor(SV *self, SV *from = NULL)
 
 void
 read_entry(SV *self, SV *offset, SV *patience = NULL)
+  ALIAS:
+    log_read = 1
   PREINIT:
     dXSTARG;
     MAGIC *mg;
     dls_payload payload;
     uint64_t at, patience_us;
   PPCODE:
+    if (ix)
+        SvGETMAGIC(self);
     mg = LIVE_LOG("read_entry");
     if (LIKELY(IS_PLAIN_INDEX(offset) && !patience)) {
         at = SvUVX(offset);
@@ -1047,6 +1054,8 @@ DESTROY(SV *self)
 
 void
 next(SV *self, SV *seconds = NULL)
+  ALIAS:
+    Data::Log::Shared::log_next = 1
   PREINIT:
     dXSTARG;
     MAGIC *mg;
@@ -1054,6 +1063,8 @@ next(SV *self, SV *seconds = NULL)
     uint64_t deadline;
     bool first = TRUE;
   PPCODE:
+    if (ix)
+        SvGETMAGIC(self);
     mg = LIVE_CURSOR("next");
     if (seconds) {
         pin(aTHX_ self);
