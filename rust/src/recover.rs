@@ -396,8 +396,12 @@ fn neighbours(word: u32) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::committed_word;
+    use crate::layout::{committed_word, HEADER_SIZE};
+    use crate::mapping::Mapping;
     use crate::protocol::tests::{entry, log_of, replay, reserve, Heap};
+    use crate::protocol::{Patience, Position, Stop};
+    use crate::sys;
+    use std::ffi::CString;
     use std::sync::atomic::Ordering::SeqCst;
 
     /// Recovers as a region does, but for the disk.
@@ -549,6 +553,55 @@ mod tests {
         core.raise_synced(core.units());
         assert_eq!(recovered(&core).tail.end(), core.units());
         assert!(replay(&core).is_empty());
+    }
+
+    /// From each sealed slot of a run the next entry was summed again, which spent on sound slots what
+    /// the damaged one behind them needed, and all that followed was closed.
+    #[test]
+    fn runs_of_sealed_slots_cost_nothing_where_they_are_sound() {
+        let core = log_of(40_000);
+        let large = [7; 2000];
+        for _ in 0..40 {
+            for _ in 0..16 {
+                reserve(&core, 1);
+            }
+            core.append(entry(&large)).unwrap();
+        }
+        let damaged = core.append(entry(b"damaged")).unwrap();
+        core.append(entry(b"behind")).unwrap();
+        sync(&core);
+        let mut sound = replay(&core);
+        sound.remove(40);
+        flip(&core, damaged + SLOT_HEADER, 3);
+        assert_eq!(recovered(&core).damaged, 1);
+        assert_eq!(replay(&core), sound);
+    }
+
+    /// Closed as one, a part that is wider than the size in the tail word gave a tail elsewhere, and
+    /// what was appended next could not be reached.
+    #[test]
+    fn what_is_wider_than_one_slot_is_closed_as_several() {
+        let units = MAX_RESERVATION + 1000;
+        let file = sys::memfd(&CString::new("wide").unwrap()).unwrap();
+        file.set_len(HEADER_SIZE + units * UNIT).unwrap();
+        let memory = Mapping::new(&file, units * UNIT, true, None).unwrap();
+        let core = Core::new(memory, units, 42, true);
+        let mut recovery = Recovery {
+            core: &core,
+            generation: core.generation(),
+            units,
+            settled: units,
+            mark_is_known: true,
+            budget: 0,
+            tail: Tail::EMPTY,
+            damaged: 0,
+        };
+        assert_eq!(recovery.close(0, units), units);
+        assert_eq!((recovery.tail.end(), recovery.damaged), (units, 1));
+        core.memory.store(Field::Tail, recovery.tail.0, SeqCst);
+        let mut position = Position::default();
+        let stop = core.walk(&mut position, u64::MAX, Patience::DEFAULT);
+        assert_eq!((stop, position.at, position.count), (Stop::End, units, 0));
     }
 
     #[test]
