@@ -8,6 +8,7 @@ use data_log_shared::protocol::Patience;
 use trials::options::Options;
 use trials::scene::{all_scenes, append, pattern, replay, settle, slot, Operation, World};
 use trials::step::{each_boundary, watchdog, Density};
+use trials::{equal, holds};
 
 const HELP: &str = "\
 Usage: killed [OPTION VALUE]...
@@ -86,20 +87,6 @@ fn main() {
          at most {slowest:?} from a kill to the end of all checks"
     );
     exit(i32::from(bad > 0 || tried == 0));
-}
-
-fn holds(truth: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
-    if truth {
-        Ok(())
-    } else {
-        Err(otherwise())
-    }
-}
-
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), String> {
-    holds(found == wanted, || {
-        format!("{what} is {found:?}, not {wanted:?}")
-    })
 }
 
 /// What may be read after the kill: what was hidden, and the rest.
