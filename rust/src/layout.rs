@@ -61,6 +61,7 @@ pub enum Field {
     AppendsBefore = 656,
     Damaged = 664,
     Recoveries = 672,
+    AppendsThen = 680,
 }
 
 impl Field {

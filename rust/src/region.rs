@@ -299,6 +299,9 @@ impl Region {
             })
             .map_err(failed("write what was recovered"))?;
         let end = recovered.tail.end();
+        if core.unzeroed().map_or(false, |units| units > 0) {
+            core.count_as_before();
+        }
         let truncation = core.truncation().min(end);
         store(Field::Tail, recovered.tail.0);
         store(

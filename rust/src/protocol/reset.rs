@@ -3,15 +3,17 @@
 //! The caller holds the log's lock; who meets a reset that nobody holds the lock for takes it and
 //! calls the same function. Not safe beside writers that are in the middle of an append.
 //!
-//! 1. `Reset` := units in use, valid only under the generation to come
+//! 1. `AppendsThen` := all appends so far; `Reset` := units in use, valid only under the generation
+//!    to come
 //! 2. tail := `RESETTING`
 //! 3. generation + 1, `Synced` := 0 (for a file: on disk before anything is zeroed)
 //! 4. what was used is zeroed; truncation, hole record := none
-//! 5. `Reset` := 0, tail := 0
+//! 5. `AppendsBefore` := `AppendsThen`, `Reset` := 0, tail := 0
 //!
 //! Killed before 2 nothing has happened, since the record of 1 fits no generation. Killed later the
 //! record says how far to zero; should it be unreadable, everything is zeroed. The generation goes
-//! first in 3, so that no power cut finds the old log without its mark.
+//! first in 3, so that no power cut finds the old log without its mark. Steps 3 to 5 store what they
+//! would store again, so whoever goes through them twice does no harm.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -27,12 +29,11 @@ impl<M: Memory> Core<M> {
     /// Empties the log, or finishes emptying it; `entries` is how many it held, for the statistics.
     /// `flush` puts the header on disk; what it says is handed on, the log is emptied all the same.
     pub fn reset<E>(&self, entries: u64, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        let resumed = self.announce();
+        let resumed = self.announce(entries);
         let store = |field, value| self.memory.store(field, value, Release);
         if !resumed || self.unzeroed().is_none() {
             // Pairs: G.
             store(Field::Generation, self.next_generation());
-            self.memory.add(Field::AppendsBefore, entries);
         }
         store(Field::Synced, self.seal_field(Field::Synced, 0));
         // Also one who finishes a reset, since nobody knows whether its process came that far.
@@ -53,6 +54,7 @@ impl<M: Memory> Core<M> {
         store(Field::Truncation, self.seal_field(Field::Truncation, 0));
         store(Field::Hole, Hole::NONE.0);
         store(Field::Damaged, 0);
+        self.count_as_before();
         store(
             Field::Reset,
             self.reset_record(self.generation(), NOTHING_LEFT),
@@ -60,6 +62,12 @@ impl<M: Memory> Core<M> {
         // Pairs: Z.
         store(Field::Tail, Tail::EMPTY.0);
         self.wake();
+    }
+
+    /// Counts what an unfinished reset takes away among the appends before it.
+    pub fn count_as_before(&self) {
+        let appends = self.memory.load(Field::AppendsThen, Relaxed);
+        self.memory.store(Field::AppendsBefore, appends, Release);
     }
 
     /// Units that an unfinished reset has still to zero. `None` if none was begun under this
@@ -71,8 +79,9 @@ impl<M: Memory> Core<M> {
     }
 
     /// Steps 1 and 2. Whether somebody else had done them.
-    fn announce(&self) -> bool {
+    fn announce(&self, entries: u64) -> bool {
         let mut tail = self.tail();
+        let before = self.memory.load(Field::AppendsBefore, Relaxed);
         for _ in 0..RACES {
             if tail == Tail::RESETTING {
                 return true;
@@ -84,6 +93,8 @@ impl<M: Memory> Core<M> {
             };
             let record = self.reset_record(self.next_generation(), IN_USE + used);
             self.memory.store(Field::Reset, record, Relaxed);
+            self.memory
+                .store(Field::AppendsThen, before.wrapping_add(entries), Relaxed);
             match self
                 .memory
                 .exchange(Field::Tail, tail.0, Tail::RESETTING.0, AcqRel)

@@ -723,7 +723,7 @@ enum Death {
 fn abandon(file: &File, batch: &[(Vec<u8>, bool)], death: Death) -> Option<Range<usize>> {
     let image = content(file);
     let data_size = (image.len() - PAGE) as u64;
-    let memory = Mapping::new(file, data_size, None).unwrap();
+    let memory = Mapping::new(file, data_size, false, None).unwrap();
     let units = memory.units();
     let salt = match header::judge(&image[..PAGE], image.len() as u64) {
         Ok(Judgement::Log(identity)) => identity.salt,
