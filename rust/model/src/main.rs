@@ -27,8 +27,9 @@ use mutants::{Mutant, MUTANTS};
 use world::Setup;
 
 const USAGE: &str = "usage: model [--mutants | --survivors] [--deeper] [NAME...]
-Explores the models (default: all), or runs the mutants that a model must catch.
---survivors  runs the mutants that no model can catch, each on all of them; an hour
+Explores the models (default: all), or runs the mutants that a model must catch. A NAME is that of
+a model or a mutant; survivors run on the models named.
+--survivors  runs the mutants that no model can catch, each on all of them; hours
 --deeper  one more preemption in each model; takes hours
 ";
 
@@ -119,6 +120,11 @@ fn run_mutants(names: &[String], survivors: bool) -> bool {
     std::panic::set_hook(Box::new(|_| ()));
     let (mut tried, mut caught, mut redundant, mut good) = (0, 0, 0, true);
     let begin = Instant::now();
+    let (only, names): (Vec<_>, Vec<_>) = names
+        .iter()
+        .cloned()
+        .partition(|name| MODELS.iter().any(|model| model.name == name));
+    let wanted = |model: &&Model| only.is_empty() || only.iter().any(|name| name == model.name);
     for &(mutant, model) in MUTANTS {
         let name = format!("{mutant:?}");
         let chosen = names.is_empty() && model.is_none() == survivors;
@@ -128,7 +134,7 @@ fn run_mutants(names: &[String], survivors: bool) -> bool {
         tried += usize::from(model.is_some());
         let candidates: Vec<_> = match model {
             Some(only) => MODELS.iter().filter(|model| model.name == only).collect(),
-            None => MODELS.iter().collect(),
+            None => MODELS.iter().filter(wanted).collect(),
         };
         let found = candidates.into_iter().find_map(|model| {
             let failure = explore(model, mutant, 0).failure?;

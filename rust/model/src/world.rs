@@ -32,7 +32,7 @@ const FIELDS: [Field; 8] = [
     Field::Synced,
     Field::Hole,
     Field::Reset,
-    Field::SyncFailed,
+    Field::Damaged,
 ];
 
 /// One log and the machine around it.
@@ -511,6 +511,10 @@ impl Memory for Actor {
         } else {
             self.zero_now(from, to);
         }
+    }
+
+    fn zero_all(&self) {
+        self.zero(0, self.world.words.len() as u64);
     }
 
     fn back(&self, _end: u64) -> Result<(), i32> {
