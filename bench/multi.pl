@@ -9,10 +9,9 @@ use warnings;
 use Data::Log::Shared;
 use FindBin      qw($Bin);
 use Getopt::Long qw(GetOptions);
-use List::Util   qw(max min);
-use POSIX        ();
 use lib "$Bin/lib";
-use BenchReport qw(describe_machine cpu_time wall_time per_second);
+use BenchProcesses qw(together wall cpu);
+use BenchReport    qw(describe_machine per_second);
 
 my %opt   = ( processes => '1,2,4,8', count => 200_000, length => 12, rounds => 5 );
 my $usage = <<"END";
@@ -52,38 +51,18 @@ sub concurrent_appends {
     my ($processes) = @_;
 
     # A writer that was overtaken leaves a place behind, hence the room to spare.
-    my $log = Data::Log::Shared->new( undef, $processes * $count * ( 8 + $length + 3 ) + 1_000_000 );
-    pipe my $ready,   my $is_ready or die "pipe: $!\n";
-    pipe my $gate,    my $open     or die "pipe: $!\n";
-    pipe my $results, my $result   or die "pipe: $!\n";
-    my @pids;
-    for my $process ( 0 .. $processes - 1 ) {
-        my $pid = fork // die "fork: $!\n";
-        if ( !$pid ) {
-            my @entries = entries($process);
-            close $open;
-            syswrite $is_ready, "\n";
-            sysread $gate, my $nothing, 1;
-            my ( $cpu, $start ) = ( cpu_time(), wall_time() );
-            defined $log->append($_) or die "the log is full\n" for @entries;
-            my $end = wall_time();
-            syswrite $result, sprintf "%.9f %.9f %.9f\n", $start, $end, cpu_time() - $cpu;
-            POSIX::_exit(0);
+    my $log   = Data::Log::Shared->new( undef, $processes * $count * ( 8 + $length + 3 ) + 1_000_000 );
+    my @times = together(
+        $processes,
+        sub {
+            my @entries = entries(@_);
+            return sub {
+                defined $log->append($_) or die "the log is full\n" for @entries;
+            };
         }
-        push @pids, $pid;
-    }
-    close $_ for $is_ready, $result;
-    for (@pids) { sysread $ready, my $one, 1 or die "a process left before the start\n" }
-    close $open;
-    my @times = map { [split] } <$results>;
-    for my $pid (@pids) {
-        waitpid $pid, 0;
-        $? == 0 or die "a process failed with status $?\n";
-    }
+    );
     verify( $log, $processes );
-    my $cpu = 0;
-    $cpu += $_->[2] for @times;
-    return ( max( map { $_->[1] } @times ) - min( map { $_->[0] } @times ), $cpu );
+    return ( wall(@times), cpu(@times) );
 }
 
 $| = 1;

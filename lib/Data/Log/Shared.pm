@@ -962,7 +962,7 @@ meanwhile.
 Keep a handle: the first count of a new one walks the whole log. Waiting with C<wait_for> costs next
 to no processor time.
 
-F<bench/single.pl> and F<bench/multi.pl> in the distribution measure these things on your machine.
+F<bench/table.pl> and F<bench/multi.pl> in the distribution measure these things on your machine.
 
 =head1 SEE ALSO
 
