@@ -140,11 +140,11 @@ subtest 'others see a batch whole, also of a killed writer' => sub {
     my @wrong;
     my $check = sub { my $count = $log->entry_count; push @wrong, $count if $count % $members };
     for my $round ( 1 .. $rounds ) {
-        my @pids = map {
+        my $before = $log->entry_count;
+        my @pids   = map {
             my $writer = "$round-$_";
             in_child( sub { $write->( $writer, 50 ) } )
         } 1, 2;
-        my $before = $log->entry_count;
         wait_until( sub { $check->(); $log->entry_count >= $before + $round * $members } );
         kill KILL => $pids[0];
         waitpid $pids[0], 0;
