@@ -961,8 +961,8 @@ L</Power loss>.
 
 =item the %s lock is held by another process for too long
 
-For a minute another process has been making, recovering or resetting the log (C<change>), or has
-had it to itself (C<life>). Most likely it is stopped. L<fuser(1)> tells who has the file open.
+For a minute another process has been making or resetting the log (C<change>), recovering it
+(C<attach>), or has had it to itself (C<life>). Most likely it is stopped. L<fuser(1)> tells who has the file open.
 
 =item internal error, please report it
 
