@@ -28,16 +28,20 @@ subtest 'offsets or their number' => sub {
         my @data    = ( 'one', 'x' x 1000, "\0", 'four', "\x{2603}", "caf\xe9", 7, 1.5 );
         my @offsets = $log->append_multi(@data);
         is_deeply( [ map { ( $log->read_entry($_) )[0] } @offsets ], \@data, 'each offset reads its entry' );
-        is_deeply( [ replay($log) ], \@data, 'they stand one behind the other' );
-        is_deeply( [ map { utf8::is_utf8($_) ? 1 : 0 } replay($log) ], [ 0, 0, 0, 0, 1, 0, 0, 0 ], '... as they were' );
+        is_deeply( [ replay($log) ],                                 \@data, 'they stand one behind the other' );
+        is_deeply(
+            [ map { utf8::is_utf8($_) ? 1 : 0 } replay($log) ],
+            [ 0, 0, 0, 0, 1, 0, 0, 0 ],
+            '... as they were'
+        );
         is( scalar $log->append_multi( 'a' .. 'e' ), 5, 'in scalar context their number' );
         is_deeply( [ $log->append_multi('single') ], [ $log->tail_offset - 16 ], 'a single one' );
         is( $log->entry_count,       14, 'all are counted' );
         is( $log->verify->{entries}, 14, '... and whole' );
         is( $log->stats->{appends},  14, '... each an append' );
         is_deeply( [ $log->append_multi ], [], 'nothing to add: the empty list' );
-        is( scalar $log->append_multi(), 0, '... or 0' );
-        is( $log->entry_count, 14, '... and nothing is added' );
+        is( scalar $log->append_multi(), 0,  '... or 0' );
+        is( $log->entry_count,           14, '... and nothing is added' );
         $log->append_multi( 'in', 'void' );
         is( $log->entry_count, 16, 'in void context as well' );
     }
@@ -48,7 +52,7 @@ subtest 'offsets or their number' => sub {
 
 subtest 'all or nothing where there is little room' => sub {
     my $log = Data::Log::Shared->new( undef, 100 );
-    $log->append('x' x 12);
+    $log->append( 'x' x 12 );
     is_deeply( [ $log->append_multi( ( 'y' x 12 ) x 5 ) ], [], 'five do not fit: the empty list' );
     is( scalar $log->append_multi( ( 'y' x 12 ) x 5 ), 0, '... or 0' );
     is_deeply( [ replay($log) ], [ 'x' x 12 ], '... and none is there' );
@@ -67,9 +71,9 @@ subtest 'every element is checked before any is added' => sub {
     }
     my $dying = stringy( sub { die "no string\n" } );
     ok( !eval { $log->append_multi( 'a', $dying, 'b' ); 1 }, 'an element that dies' );
-    is( $@, "no string\n", '... with its own words' );
-    is( $log->tail_offset, 0, 'nothing was added' );
-    is( $log->append('on'), 0, 'the log goes on' );
+    is( $@,                 "no string\n", '... with its own words' );
+    is( $log->tail_offset,  0,             'nothing was added' );
+    is( $log->append('on'), 0,             'the log goes on' );
 };
 
 # The strings were taken as they stood on the stack, where the code of one argument could change or free
@@ -81,7 +85,7 @@ subtest 'arguments that change the others' => sub {
         'overwrites'   => sub { substr( $_, 0, 6 ) = 'spoilt' for $before, $behind },
         'undefines'    => sub { undef $_ for $before, $behind },
         'makes number' => sub { $_ = 12_345 for $before, $behind },
-        'makes object' => sub { $_ = [] for $before, $behind },
+        'makes object' => sub { $_ = []     for $before, $behind },
         'lengthens'    => sub { $_ x= 50 for $before, $behind },
     );
     for my $how ( sort keys %change ) {
@@ -91,9 +95,10 @@ subtest 'arguments that change the others' => sub {
             $_ = join '', 'abc' x 1000, $how for $before, $behind;
             my $expected = [ $before, 'middle', $behind ];
             tie my $tied, 'Tied', $code;
-            my @offsets = $kind eq 'an object'
+            my @offsets
+                = $kind eq 'an object'
                 ? $log->append_multi( $before, stringy($code), $behind )
-                : $log->append_multi( $before, $tied, $behind );
+                : $log->append_multi( $before, $tied,          $behind );
             is( scalar @offsets, 3, "$kind $how what is beside it" );
             is_deeply( [ replay($log) ], $expected, '... and each is stored as it was' );
         }
@@ -102,10 +107,14 @@ subtest 'arguments that change the others' => sub {
     # Elements of an array are on the stack without a reference of their own.
     for my $kind ( 'an object', 'a tied element' ) {
         my $log  = new_log();
-        my $code = sub { @array = (); my @other = map { "other $_" x 100 } 1 .. 50; 'middle' };
+        my $code = sub {
+            @array = ();
+            my @other = map { "other $_" x 100 } 1 .. 50;
+            'middle';
+        };
         @array = ( 'first' x 100, 'placeholder', 'last' x 100, stringy( sub { 'stringy' } ) );
-        if   ( $kind eq 'an object' ) { $array[1] = stringy($code) }
-        else                          { tie $array[1], 'Tied', $code }
+        if ( $kind eq 'an object' ) { $array[1] = stringy($code) }
+        else                        { tie $array[1], 'Tied', $code }
         is( scalar $log->append_multi(@array), 4, "$kind empties the array" );
         is_deeply( [ replay($log) ], [ 'first' x 100, 'middle', 'last' x 100, 'stringy' ], '... to no avail' );
     }
@@ -117,8 +126,14 @@ subtest 'arguments that change the others' => sub {
 
 subtest 'arguments that take the log away' => sub {
     my $log = new_log();
-    croaks( sub { $log->append_multi( 'a', stringy( sub { $log->DESTROY; 'b' } ), 'c' ) },
-        'append_multi', qr/Data::Log::Shared object/, 'DESTROY' );
+    croaks(
+        sub {
+            $log->append_multi( 'a', stringy( sub { $log->DESTROY; 'b' } ), 'c' );
+        },
+        'append_multi',
+        qr/Data::Log::Shared object/,
+        'DESTROY'
+    );
     $log = new_log();
     is( scalar $log->append_multi( 'a', stringy( sub { undef $log; 'b' } ) ), 2, 'the last reference' );
     $log = new_log();
@@ -141,7 +156,7 @@ subtest 'others see a batch whole, also of a killed writer' => sub {
     my $check = sub { my $count = $log->entry_count; push @wrong, $count if $count % $members };
     for my $round ( 1 .. $rounds ) {
         my $before = $log->entry_count;
-        my @pids   = map {
+        my @pids = map {
             my $writer = "$round-$_";
             in_child( sub { $write->( $writer, 50 ) } )
         } 1, 2;
@@ -184,7 +199,11 @@ subtest 'a batch in a file' => sub {
     $log->sync;
     undef $log;
     spew( $copy, slurp($path) );
-    is_deeply( [ replay( Data::Log::Shared->new( $copy, 1 ) ) ], [qw(before one two three)], 'survives a recovery' );
+    is_deeply(
+        [ replay( Data::Log::Shared->new( $copy, 1 ) ) ],
+        [qw(before one two three)],
+        'survives a recovery'
+    );
 
     for my $n ( 0 .. 2 ) {
         ( $log, @offsets ) = $make->();

@@ -33,8 +33,11 @@ sub croaks_too {
     my ( $code, $method, $pattern, $name ) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     ok( !eval { $code->(); 1 }, $name );
-    return like( $@, qr/^Data::Log::Shared::Cursor->$method: .*$pattern.* at \Q${\__FILE__}\E line \d+/s,
-        '... is refused' );
+    return like(
+        $@,
+        qr/^Data::Log::Shared::Cursor->$method: .*$pattern.* at \Q${\__FILE__}\E line \d+/s,
+        '... is refused'
+    );
 }
 
 my @abc = qw(alpha beta gamma);
@@ -69,22 +72,22 @@ subtest 'any entry as it was' => sub {
     my $cursor = $log->cursor;
     while ( defined( my $data = $cursor->next ) ) { push @next, $data }
     for my $got ( \@next, [ $log->cursor->next_multi(100) ] ) {
-        is_deeply( $got, \@entries, 'the same strings' );
+        is_deeply( $got,                                        \@entries,         'the same strings' );
         is_deeply( [ map { utf8::is_utf8($_) ? 1 : 0 } @$got ], [ 0, 1, (0) x 6 ], '... with their UTF-8 flags' );
     }
     $cursor->seek(0);
     my @kept = map { \$cursor->next } @entries;
     $$_ .= '!' for @kept;
-    is_deeply( [ map { $$_ } @kept ], [ map {"$_!"} @entries ], 'results are independent of each other' );
-    is_deeply( [ replay($log) ], \@entries, '... and of the log' );
+    is_deeply( [ map { $$_ } @kept ], [ map { "$_!" } @entries ], 'results are independent of each other' );
+    is_deeply( [ replay($log) ],      \@entries,                  '... and of the log' );
 };
 
 subtest 'a beginning of its own' => sub {
     my ( $log, @offsets ) = log_of(@abc);
-    is( $log->cursor( $offsets[1] )->next,         'beta',  'at an offset' );
-    is( $log->cursor(undef)->next,                 'alpha', 'at the oldest, with undef' );
-    is( $log->cursor( $log->tail_offset )->next,   undef,   'at the tail' );
-    is( $log->cursor( 4 * $log->tail_offset )->lag, 0,      'behind the tail, where it has no lag' );
+    is( $log->cursor( $offsets[1] )->next,          'beta',  'at an offset' );
+    is( $log->cursor(undef)->next,                  'alpha', 'at the oldest, with undef' );
+    is( $log->cursor( $log->tail_offset )->next,    undef,   'at the tail' );
+    is( $log->cursor( 4 * $log->tail_offset )->lag, 0,       'behind the tail, where it has no lag' );
     my $one = $log->cursor;
     my $two = $log->cursor;
     $one->next;
@@ -102,10 +105,10 @@ subtest 'next_multi' => sub {
     my $cursor = $log->cursor;
     is_deeply( [ $cursor->next_multi(3) ], [ 1 .. 3 ], 'as many as asked for' );
     is( $cursor->offset, $offsets[2], 'the offset is that of the last' );
-    is_deeply( [ $cursor->next_multi(0) ], [], 'none' );
-    is_deeply( [ $cursor->next_multi(2.9) ], [ 4, 5 ], 'a fraction is cut off' );
+    is_deeply( [ $cursor->next_multi(0) ],     [],          'none' );
+    is_deeply( [ $cursor->next_multi(2.9) ],   [ 4, 5 ],    'a fraction is cut off' );
     is_deeply( [ $cursor->next_multi(1e300) ], [ 6 .. 10 ], 'no more than there are' );
-    is_deeply( [ $cursor->next_multi(5) ], [], 'nothing at the end' );
+    is_deeply( [ $cursor->next_multi(5) ],     [],          'nothing at the end' );
     is( $cursor->offset, $offsets[9], '... which moves nothing' );
     $cursor->seek(0);
     is_deeply( [ $cursor->next_multi($INF) ], [ 1 .. 10 ], 'all' );
@@ -124,8 +127,8 @@ subtest 'position and seek' => sub {
     my $cursor = $log->cursor;
     $cursor->next;
     my $position = $cursor->position;
-    is( $log->cursor($position)->next,        'beta', 'a position begins another cursor' );
-    is( ( $log->read_entry($position) )[0],   'beta', '... is an offset to read' );
+    is( $log->cursor($position)->next,      'beta', 'a position begins another cursor' );
+    is( ( $log->read_entry($position) )[0], 'beta', '... is an offset to read' );
     $cursor->next_multi(2);
     ok( $cursor->seek($position), 'is one to go back to' );
     is( $cursor->offset,   undef,     '... where none was returned yet' );
@@ -144,19 +147,19 @@ subtest 'what is missed' => sub {
     my ( $log, @offsets ) = log_of( map { $_ x 100 } @abc );
     my $cursor = $log->cursor;
     $log->truncate( $offsets[2] );
-    is( $cursor->next,   'gamma' x 100,                     'what was truncated is passed over' );
-    is( $cursor->missed, $offsets[2],                       '... and counted in bytes' );
+    is( $cursor->next,   'gamma' x 100, 'what was truncated is passed over' );
+    is( $cursor->missed, $offsets[2],   '... and counted in bytes' );
     $log->append('delta');
     $log->truncate( $log->tail_offset );
-    is( $cursor->lag,    0,                                 'nothing is left' );
-    is( $cursor->missed, $offsets[2] + 16,                  '... which is counted as well' );
+    is( $cursor->lag,    0,                'nothing is left' );
+    is( $cursor->missed, $offsets[2] + 16, '... which is counted as well' );
 
     my $memfd = Data::Log::Shared->new_memfd( 'x', 10_000 );
     $memfd->append('before');
     my $reader = $memfd->cursor;
     my $closed = closed_place( $memfd, 100 );
     is_deeply( [ $reader->next_multi(9) ], [ 'before', 'behind' ], 'closed places are passed over' );
-    is( $reader->missed, 108, '... and counted' );
+    is( $reader->missed, 108,           '... and counted' );
     is( $reader->offset, $closed + 108, '... the offset is that of the entry' );
     $reader->seek($closed);
     is( $reader->next, 'behind', 'a closed place is one to begin at' );
@@ -206,17 +209,32 @@ subtest 'next with a time waits' => sub {
 
     local $SIG{USR1} = sub { $log->append('by the handler') };
     my $parent = $$;
-    my $child  = in_child( sub { wait_until( sub { $log->stats->{waiters} } ); kill USR1 => $parent } );
+    my $child  = in_child(
+        sub {
+            wait_until( sub { $log->stats->{waiters} } );
+            kill USR1 => $parent;
+        }
+    );
     is( $cursor->next(-1), 'by the handler', 'signal handlers run while it waits' );
     reap($child);
     local $SIG{USR2} = sub { die "out of here\n" };
-    $child = in_child( sub { wait_until( sub { $log->stats->{waiters} } ); kill USR2 => $parent } );
+    $child = in_child(
+        sub {
+            wait_until( sub { $log->stats->{waiters} } );
+            kill USR2 => $parent;
+        }
+    );
     ok( !eval { $cursor->next(-1); 1 }, '... and may end it' );
     is( $@, "out of here\n", '... by what they throw' );
     reap($child);
     is( $log->stats->{waiters}, 0, '... nobody is left waiting' );
     local $SIG{HUP} = sub { $cursor->DESTROY };
-    $child = in_child( sub { wait_until( sub { $log->stats->{waiters} } ); kill HUP => $parent } );
+    $child = in_child(
+        sub {
+            wait_until( sub { $log->stats->{waiters} } );
+            kill HUP => $parent;
+        }
+    );
     croaks_too( sub { $cursor->next(-1) }, 'next', qr/Data::Log::Shared object/, 'one that destroys the cursor' );
     reap($child);
 };
@@ -241,9 +259,9 @@ subtest 'it needs no handle' => sub {
     is( $cursor->next, 'alpha', 'after the end of the one that it came from' );
     my $other = $cursor;
     undef $cursor;
-    is( $other->next, 'beta', 'a second reference' );
+    is( $other->next,                       'beta',  'a second reference' );
     is( from_child( sub { $other->next } ), 'gamma', 'in a child' );
-    is( $other->next, 'gamma', '... which has a position of its own' );
+    is( $other->next,                       'gamma', '... which has a position of its own' );
     my $before = open_fds();
     Data::Log::Shared->new_memfd( 'x', 1000 )->cursor for 1 .. 5;
     is( open_fds(), $before, 'nothing of it is left' );
@@ -254,18 +272,20 @@ SKIP: {
         my $outer = $shared->cursor;
         $outer->next;
         is( threads->create( sub { $outer->next } )->join, 'beta', 'in a thread' );
-        is( $outer->next, 'beta', '... which has a position of its own' );
+        is( $outer->next,                                  'beta', '... which has a position of its own' );
     }
 };
 
 subtest 'what is no live cursor' => sub {
     my ($log) = log_of(@abc);
     my $dead = $log->cursor;
-    ok( $dead->DESTROY || 1, 'DESTROY' );
+    ok( $dead->DESTROY || 1,        'DESTROY' );
     ok( eval { $dead->DESTROY; 1 }, '... twice' );
     my %arguments = ( next_multi => [1], seek => [0], map { $_ => [] } qw(next offset position lag missed) );
     my @wrong;
-    for my $junk ( $dead, $log, undef, 'text', bless( {}, 'Data::Log::Shared::Cursor' ), 'Data::Log::Shared::Cursor' ) {
+    for my $junk ( $dead, $log, undef, 'text', bless( {}, 'Data::Log::Shared::Cursor' ),
+        'Data::Log::Shared::Cursor' )
+    {
         for my $method ( sort keys %arguments ) {
             my $function = Data::Log::Shared::Cursor->can($method);
             push @wrong, "$method lived" if eval { $function->( $junk, @{ $arguments{$method} } ); 1 };

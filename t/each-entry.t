@@ -272,14 +272,14 @@ subtest 'what is left in @_ may destroy the log' => sub {
     }
 };
 
-# The array that a walk put into *_ was put back by force, so that a callback which undefined or
-# replaced the glob had arrays freed twice.
+# The caller's array was put back where the glob's arrays had been when the walk began. If the callback
+# had undefined or replaced the glob, that memory was another's by then.
 subtest '*_ itself may be abused' => sub {
     my %abuse = (
-        'undefined'           => 'undef *_',
-        'given another array' => '*_ = [ 1, 2, 3 ]',
-        'made another glob'   => '*_ = *other',
-        'localized'           => 'local *_ = [5]',
+        'undefined'            => 'undef *_',
+        'given another array'  => '*_ = [ 1, 2, 3 ]',
+        'made another glob'    => '*_ = *other',
+        'localized'            => 'local *_ = [5]',
         'emptied of its array' => 'undef @_; undef *_; @_ = (1) x 50',
     );
     for my $how ( sort keys %abuse ) {
@@ -288,10 +288,13 @@ subtest '*_ itself may be abused' => sub {
             my \$log = Data::Log::Shared->new( undef, 1000 );
             \$log->append(\$_) for 1 .. 10;
             my \$calls = 0;
-            sub walk { \$log->each_entry( sub { \$calls++; $abuse{$how} } ) }
+            my \$made = 0;
+            sub walk {
+                \$log->each_entry( sub { \$calls++; $abuse{$how}; *{ 'fresh' . \$made++ } = [] for 1 .. 5 } );
+            }
             for my \$turn ( 1 .. 3 ) { walk( 7, 8, 9 ) }
             sub arguments { return "\@_" }
-            print \$calls, ':', arguments( 1, 2 );
+            print \$calls, ':', arguments( 1, 2 ), map { \@{"fresh\$_"} } 0 .. \$made - 1;
 PERL
         is( "$status:$out:$err", '0:30:1 2:', "$how: the walk goes on and so does the program" );
     }

@@ -18,12 +18,12 @@ use Data::Log::Shared qw(log_append log_next log_read);
     package Tied;
     our $fetched = 0;
     sub TIESCALAR { my ( $class, $value ) = @_; return bless \$value, $class }
-    sub FETCH     { $fetched++; return ${ $_[0] } }
+    sub FETCH     { $fetched++;                 return ${ $_[0] } }
     sub STORE     { die 'stored into' }
 
     package Changing;
     sub TIESCALAR { my ( $class, @values ) = @_; return bless \@values, $class }
-    sub FETCH { return shift @{ $_[0] } }
+    sub FETCH     { return shift @{ $_[0] } }
 
     package My::Log;
     our @ISA = ('Data::Log::Shared');
@@ -60,7 +60,8 @@ subtest 'simple calls are ops of their own' => sub {
         sub { log_append( $my,  'constant' ) },
         sub { log_append( $log, "text $data" ) },
         sub { log_next($cursor) }
-    ) {
+        )
+    {
         my $ops = ops($code);
         ok( $ops->{log_append} || $ops->{log_next}, 'the op is there' );
         ok( !$ops->{entersub},                      '... and no call' );
@@ -76,7 +77,8 @@ subtest 'simple calls are ops of their own' => sub {
         sub { &log_append( $log, $data ) },
         sub { log_next( $cursor, 1 ) },
         sub { log_next() }
-    ) {
+        )
+    {
         my $ops = ops($code);
         ok( $ops->{entersub},                         'any other is a call' );
         ok( !$ops->{log_append} && !$ops->{log_next}, '... and no op' );
@@ -91,43 +93,51 @@ subtest 'log_append does what append does' => sub {
     %hash  = ( key => 'in a hash' );
     our $global = 'global';
     my %calls = (
-        'a constant'             => [ sub { log_append( $_[0], 'constant' ) },  sub { $_[0]->append('constant') } ],
-        'a number'               => [ sub { log_append( $_[0], 42 ) },          sub { $_[0]->append(42) } ],
-        'a variable'             => [ sub { log_append( $_[0], $one ) },        sub { $_[0]->append($one) } ],
-        'a package variable'     => [ sub { log_append( $_[0], $global ) },     sub { $_[0]->append($global) } ],
-        'an interpolated string' => [ sub { log_append( $_[0], "a $one b" ) },  sub { $_[0]->append("a $one b") } ],
-        'a concatenation'        => [ sub { log_append( $_[0], $one . 'x' ) },  sub { $_[0]->append( $one . 'x' ) } ],
-        'join'                   => [ sub { log_append( $_[0], join ',', @array ) }, sub { $_[0]->append( join ',', @array ) } ],
-        'sprintf'                => [ sub { log_append( $_[0], sprintf '%03d', 7 ) }, sub { $_[0]->append( sprintf '%03d', 7 ) } ],
-        'an element'             => [ sub { log_append( $_[0], $array[1] ) },   sub { $_[0]->append( $array[1] ) } ],
-        'a value of a hash'      => [ sub { log_append( $_[0], $hash{key} ) },  sub { $_[0]->append( $hash{key} ) } ],
-        'a missing value'        => [ sub { log_append( $_[0], $hash{none} ) }, sub { $_[0]->append( $hash{none} ) } ],
-        'a capture'              => [ sub { log_append( $_[0], $1 ) },          sub { $_[0]->append($1) } ],
-        'a substring'            => [ sub { log_append( $_[0], substr $one, 1 ) }, sub { $_[0]->append( substr $one, 1 ) } ],
-        'characters'             => [ sub { log_append( $_[0], "\x{2603}" ) },  sub { $_[0]->append("\x{2603}") } ],
-        'an array of one'        => [ sub { log_append( $_[0], @array[ 0 .. 0 ] ) }, sub { $_[0]->append( @array[ 0 .. 0 ] ) } ],
-        'all in a list'          => [ sub { log_append(@_) },                   sub { $_[0]->append( @_[ 1 .. $#_ ] ) }, 'listed' ],
-        'the current @_'         => [ sub { &log_append },                      sub { $_[0]->append( $_[1] ) }, 'handed on' ],
-        'goto'                   => [ sub { goto &log_append },                 sub { $_[0]->append( $_[1] ) }, 'handed on' ],
-        'by reference'           => [ sub { ( \&log_append )->( $_[0], $one ) },    sub { $_[0]->append($one) } ],
-        'an ampersand'           => [ sub { &log_append( $_[0], $one ) },       sub { $_[0]->append($one) } ],
-        'no parentheses'         => [ sub { log_append $_[0], $one },           sub { $_[0]->append($one) } ],
-        'compiled at run time'   => [ sub { eval 'log_append( $_[0], $one )' // die $@ }, sub { $_[0]->append($one) } ],
-        'empty data'             => [ sub { log_append( $_[0], '' ) },          sub { $_[0]->append('') } ],
-        'undef'                  => [ sub { log_append( $_[0], undef ) },       sub { $_[0]->append(undef) } ],
-        'no data'                => [ sub { log_append( $_[0] ) },              sub { $_[0]->append() } ],
-        'too much data'          => [ sub { log_append( $_[0], 1, 2 ) },        sub { $_[0]->append( 1, 2 ) } ],
-        'what does not fit'      => [ sub { log_append( $_[0], $global x 1e5 ) }, sub { $_[0]->append( $global x 1e5 ) } ],
+        'a constant'             => [ sub { log_append( $_[0], 'constant' ) }, sub { $_[0]->append('constant') } ],
+        'a number'               => [ sub { log_append( $_[0], 42 ) },         sub { $_[0]->append(42) } ],
+        'a variable'             => [ sub { log_append( $_[0], $one ) },       sub { $_[0]->append($one) } ],
+        'a package variable'     => [ sub { log_append( $_[0], $global ) },    sub { $_[0]->append($global) } ],
+        'an interpolated string' => [ sub { log_append( $_[0], "a $one b" ) }, sub { $_[0]->append("a $one b") } ],
+        'a concatenation' => [ sub { log_append( $_[0], $one . 'x' ) }, sub { $_[0]->append( $one . 'x' ) } ],
+        'join'    => [ sub { log_append( $_[0], join ',', @array ) }, sub { $_[0]->append( join ',', @array ) } ],
+        'sprintf' =>
+            [ sub { log_append( $_[0], sprintf '%03d', 7 ) }, sub { $_[0]->append( sprintf '%03d', 7 ) } ],
+        'an element'        => [ sub { log_append( $_[0], $array[1] ) },   sub { $_[0]->append( $array[1] ) } ],
+        'a value of a hash' => [ sub { log_append( $_[0], $hash{key} ) },  sub { $_[0]->append( $hash{key} ) } ],
+        'a missing value'   => [ sub { log_append( $_[0], $hash{none} ) }, sub { $_[0]->append( $hash{none} ) } ],
+        'a capture'         => [ sub { log_append( $_[0], $1 ) },          sub { $_[0]->append($1) } ],
+        'a substring' => [ sub { log_append( $_[0], substr $one, 1 ) }, sub { $_[0]->append( substr $one, 1 ) } ],
+        'characters'  => [ sub { log_append( $_[0], "\x{2603}" ) },     sub { $_[0]->append("\x{2603}") } ],
+        'an array of one' =>
+            [ sub { log_append( $_[0], @array[ 0 .. 0 ] ) }, sub { $_[0]->append( @array[ 0 .. 0 ] ) } ],
+        'all in a list'  => [ sub { log_append(@_) },   sub { $_[0]->append( @_[ 1 .. $#_ ] ) }, 'listed' ],
+        'the current @_' => [ sub { &log_append },      sub { $_[0]->append( $_[1] ) },          'handed on' ],
+        'goto'           => [ sub { goto &log_append }, sub { $_[0]->append( $_[1] ) },          'handed on' ],
+        'by reference'   => [ sub { ( \&log_append )->( $_[0], $one ) }, sub { $_[0]->append($one) } ],
+        'an ampersand'   => [ sub { &log_append( $_[0], $one ) },        sub { $_[0]->append($one) } ],
+        'no parentheses' => [ sub { log_append $_[0], $one },            sub { $_[0]->append($one) } ],
+        'compiled at run time' =>
+            [ sub { eval 'log_append( $_[0], $one )' // die $@ }, sub { $_[0]->append($one) } ],
+        'empty data'        => [ sub { log_append( $_[0], '' ) },    sub { $_[0]->append('') } ],
+        'undef'             => [ sub { log_append( $_[0], undef ) }, sub { $_[0]->append(undef) } ],
+        'no data'           => [ sub { log_append( $_[0] ) },        sub { $_[0]->append() } ],
+        'too much data'     => [ sub { log_append( $_[0], 1, 2 ) },  sub { $_[0]->append( 1, 2 ) } ],
+        'what does not fit' =>
+            [ sub { log_append( $_[0], $global x 1e5 ) }, sub { $_[0]->append( $global x 1e5 ) } ],
     );
     no warnings 'uninitialized';
     for my $what ( sort keys %calls ) {
         my ( $function, $method, @more ) = @{ $calls{$what} };
         my @results = map {
-            my $log = log_of('before');
+            my $log      = log_of('before');
             my @returned = eval { $_->( $log, @more ) };
-            my $error = $@ =~ s/ at .*//sr;
-            my @scalar = eval { scalar $_->( $log, @more ) };
-            [ \@returned, $error =~ s/log_//r, \@scalar, [ replay($log) ], [ map { utf8::is_utf8($_) } replay($log) ] ];
+            my $error    = $@ =~ s/ at .*//sr;
+            my @scalar   = eval { scalar $_->( $log, @more ) };
+            [   \@returned, $error =~ s/log_//r,
+                \@scalar,
+                [ replay($log) ],
+                [ map { utf8::is_utf8($_) } replay($log) ]
+            ];
         } $function, $method;
         is_deeply( $results[0], $results[1], $what );
     }
@@ -135,9 +145,9 @@ subtest 'log_append does what append does' => sub {
 };
 
 subtest 'values are independent of each other' => sub {
-    my $log = new_log();
+    my $log  = new_log();
     my $data = 'data';
-    my @two = ( log_append( $log, $data ), log_append( $log, $data ) );
+    my @two  = ( log_append( $log, $data ), log_append( $log, $data ) );
     is_deeply( \@two, [ 0, 12 ], 'two calls in one list' );
     is_deeply( [ map { log_append( $log, $data ) } 1 .. 3 ], [ 24, 36, 48 ], 'one in map' );
     my @refs = map { \log_append( $log, $data ) } 1 .. 3;
@@ -158,8 +168,8 @@ subtest 'values are independent of each other' => sub {
     my %hash = ( offset => log_append( $log, $data ), more => log_append( $log, $data ) );
     is_deeply( \%hash, { offset => 240, more => 252 }, 'in a hash' );
     my $sum = log_append( $log, $data ) + log_append( $log, $data );
-    is( $sum, 264 + 276, 'in an expression' );
-    is( ( log_append( $log, $data ) // die ) && 'true', 'true', 'as condition' );
+    is( $sum,                                           264 + 276, 'in an expression' );
+    is( ( log_append( $log, $data ) // die ) && 'true', 'true',    'as condition' );
 };
 
 # A call out of an op came back to the statement before, once it had gone the slow way.
@@ -185,11 +195,7 @@ subtest 'after any call the program goes on where it was' => sub {
     push @ran, 'after a tied cursor';
     is_deeply(
         \@ran,
-        [
-            'first',
-            map { "after $_" } 'a number', 'an object', 'a tied one', 'a tied log',
-            'a tied cursor'
-        ],
+        [ 'first', map { "after $_" } 'a number', 'an object', 'a tied one', 'a tied log', 'a tied cursor' ],
         'statements run once'
     );
     is_deeply( [ replay($log) ], [ 42, 42, 'object', 'tied', 42 ], '... and so do the calls' );
@@ -230,31 +236,31 @@ subtest 'operands that run code' => sub {
     is( $asked, 2, 'an object is asked once' );
     is_deeply( [ replay($log) ], [ 'tied', 'through it', "object \x{2603}", 'other' ], 'all are stored' );
 
-
     # A function was given what a tied variable held before, and nothing at first.
     my @logs = map { log_of("log $_") } 1 .. 2;
     my %call = (
-        'log_append'          => [ sub { log_append( $_[0], 'x' ) },  sub { $_[0] } ],
-        'log_append, a call'  => [ sub { &log_append( $_[0], 'x' ) }, sub { $_[0] } ],
-        'log_read'            => [ sub { log_read( $_[0], 0 ) },      sub { $_[0] } ],
-        'log_next'            => [ sub { log_next( $_[0] ) },         sub { $_[0]->cursor } ],
-        'log_next, a call'    => [ sub { &log_next( $_[0] ) },        sub { $_[0]->cursor } ],
-        'the method'          => [ sub { $_[0]->append('x') },        sub { $_[0] } ],
+        'log_append'         => [ sub { log_append( $_[0], 'x' ) },  sub { $_[0] } ],
+        'log_append, a call' => [ sub { &log_append( $_[0], 'x' ) }, sub { $_[0] } ],
+        'log_read'           => [ sub { log_read( $_[0], 0 ) },      sub { $_[0] } ],
+        'log_next'           => [ sub { log_next( $_[0] ) },         sub { $_[0]->cursor } ],
+        'log_next, a call'   => [ sub { &log_next( $_[0] ) },        sub { $_[0]->cursor } ],
+        'the method'         => [ sub { $_[0]->append('x') },        sub { $_[0] } ],
     );
     for my $what ( sort keys %call ) {
         my ( $function, $operand ) = @{ $call{$what} };
-        my @turns = map { $operand->($_) } @logs;
+        my @turns    = map { $operand->($_) } @logs;
         my @expected = map { [ $function->( $operand->($_) ) ] } map { log_of( replay($_) ) } @logs;
         tie my $changing, 'Changing', @turns;
-        is_deeply( [ map { [ $function->($changing) ] } 1, 2 ], \@expected, "$what: a tied one, asked once each time" );
+        is_deeply( [ map { [ $function->($changing) ] } 1, 2 ],
+            \@expected, "$what: a tied one, asked once each time" );
         is( @{ tied $changing }, 0, '... exactly' );
     }
     tie my $changing, 'Changing', @logs;
     log_append( $changing, 'by op' ) for @logs;
     is_deeply( [ map { ( replay($_) )[-1] } @logs ], [ 'by op', 'by op' ], 'an op asks each time, too' );
 
-    my $short   = new_log();
-    my $ending  = Stringy->new( sub { $short->DESTROY; 'x' } );
+    my $short  = new_log();
+    my $ending = Stringy->new( sub { $short->DESTROY; 'x' } );
     ok( !eval { log_append( $short, $ending ); 1 }, 'one that destroys the log' );
     like( $@, qr/^Data::Log::Shared->append: not a live/, '... is told so' );
     $short  = new_log();
@@ -263,13 +269,15 @@ subtest 'operands that run code' => sub {
 };
 
 subtest 'what is no live handle' => sub {
-    my $dead = log_of('x');
+    my $dead   = log_of('x');
     my $cursor = $dead->cursor;
     $dead->DESTROY;
     my $dead_cursor = log_of('x')->cursor;
     $dead_cursor->DESTROY;
     my $log = log_of('x');
-    for my $junk ( $dead, undef, 'text', 7, [], bless( {}, 'Data::Log::Shared' ), $log->cursor, 'Data::Log::Shared' ) {
+    for my $junk ( $dead, undef, 'text', 7, [], bless( {}, 'Data::Log::Shared' ), $log->cursor,
+        'Data::Log::Shared' )
+    {
         my $shown = $junk // 'undef';
         my $line  = __LINE__ + 1;
         ok( !eval { log_append( $junk, 'x' ); 1 }, "log_append: $shown" );
@@ -290,8 +298,8 @@ subtest 'what is no live handle' => sub {
 subtest 'a subclass' => sub {
     my $log = My::Log->new( undef, 1000 );
     is( $log->append('x'), 'overridden', 'may override the method' );
-    is( log_append( $log, 'x' ), 0, '... which the function does not look for' );
-    is( log_append( $log, 7 ), 12, '... however it is called' );
+    is( log_append( $log, 'x' ), 0,  '... which the function does not look for' );
+    is( log_append( $log, 7 ),   12, '... however it is called' );
 };
 
 subtest 'log_next does what next does' => sub {
@@ -300,9 +308,9 @@ subtest 'log_next does what next does' => sub {
     my $cursor  = $log->cursor;
     my @seen;
     while ( defined( my $data = log_next($cursor) ) ) { push @seen, $data }
-    is_deeply( \@seen, \@entries, 'every entry' );
+    is_deeply( \@seen,                                      \@entries,               'every entry' );
     is_deeply( [ map { utf8::is_utf8($_) ? 1 : 0 } @seen ], [ 0, 0, 1, 0, 0, 0, 0 ], '... as it was' );
-    is_deeply( [ log_next($cursor) ], [undef], 'then undef' );
+    is_deeply( [ log_next($cursor) ],                       [undef],                 'then undef' );
     $cursor->seek(0);
     my @kept = map { \log_next($cursor) } @entries;
     is_deeply( [ map { $$_ } @kept ], \@entries, 'references' );
@@ -312,18 +320,23 @@ subtest 'log_next does what next does' => sub {
     is_deeply( [ replay($log) ], \@entries, 'the log is not changed through them' );
     $cursor->seek( $log->tail_offset );
     is( log_next( $cursor, 0 ), undef, 'with a time' );
-    my $child = in_child( sub { wait_until( sub { $log->stats->{waiters} } ); log_append( $log, 'at last' ) } );
+    my $child = in_child(
+        sub {
+            wait_until( sub { $log->stats->{waiters} } );
+            log_append( $log, 'at last' );
+        }
+    );
     is( log_next( $cursor, 3600 ), 'at last', '... it waits' );
-    ok( reap($child), '... for another process' );
+    ok( reap($child),            '... for another process' );
     ok( !eval { log_next(); 1 }, 'no cursor' );
     like( $@, qr/usage/i, '... says how it is used' );
 };
 
 subtest 'log_read does what read_entry does' => sub {
     my $log = log_of( 'first', 'second' );
-    is_deeply( [ log_read( $log, 0 ) ],  [ 'first', 16 ], 'an entry' );
+    is_deeply( [ log_read( $log, 0 ) ], [ 'first', 16 ], 'an entry' );
     is_deeply( [ log_read( $log, 16, 0 ) ], [ 'second', 32 ], 'with a patience' );
-    is_deeply( [ log_read( $log, 32 ) ], [],              'nothing at the end' );
+    is_deeply( [ log_read( $log, 32 ) ], [], 'nothing at the end' );
     ok( !eval { log_read( 7, 0 ); 1 }, 'of no log' );
     like( $@, qr/^Data::Log::Shared->read_entry: not a live/, '... is refused' );
 };
@@ -361,7 +374,8 @@ SKIP: {
     require threads;
     my $log  = new_log();
     my $data = 'data';
-    my @two  = threads->create( { context => 'list' }, sub { ( log_append( $log, $data ), log_append( $log, $data ) ) } )->join;
+    my @two  = threads->create( { context => 'list' },
+        sub { ( log_append( $log, $data ), log_append( $log, $data ) ) } )->join;
     is_deeply( \@two, [ 0, 12 ], 'in a thread' );
 }
 

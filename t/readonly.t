@@ -27,7 +27,7 @@ subtest 'all that reads works' => sub {
     is_deeply( [ replay($reader) ], \@abc, 'read_entry' );
     my @seen;
     is( $reader->each_entry( sub { push @seen, $_[0] } ), $log->tail_offset, 'each_entry' );
-    is_deeply( \@seen, \@abc, '... each' );
+    is_deeply( \@seen,                             \@abc, '... each' );
     is_deeply( [ $reader->cursor->next_multi(5) ], \@abc, 'a cursor' );
     is( $reader->$_, $log->$_, $_ ) for qw(tail_offset entry_count data_size available truncation path);
     is_deeply( $reader->verify, $log->verify, 'verify' );
@@ -83,6 +83,7 @@ subtest 'waiting' => sub {
     my $reader = read_only();
     is( $reader->wait_for( 3, 0 ),    0, 'a poll' );
     is( $reader->wait_for( 3, 0.01 ), 0, 'a time-out' );
+
     # It does not register as a waiter, so that a signal has to tell that it waits.
     pipe my $waits, my $told or die $!;
     my ( $parent, $heard ) = ( $$, 0 );
@@ -111,7 +112,11 @@ subtest 'the place of a dead writer' => sub {
     is_deeply( [ replay( $reader, 0, 0 ) ], [ 'alpha', 'beta' ], 'is not passed, with no patience either' );
     is( $reader->wait_for( 2, 0.1 ), 0, '... nor while it waits' );
     is( $reader->stats->{sealed},    0, '... nor closed' );
-    is_deeply( [ replay( $log, 0, 0 ) ], [ 'alpha', 'beta', 'delta' ], 'until somebody who may write has passed it' );
+    is_deeply(
+        [ replay( $log, 0, 0 ) ],
+        [ 'alpha', 'beta', 'delta' ],
+        'until somebody who may write has passed it'
+    );
     is_deeply( [ replay($reader) ], [ 'alpha', 'beta', 'delta' ], 'then it is passed' );
     is( $reader->entry_count, 3, '... and counted so' );
 };
@@ -134,14 +139,14 @@ subtest 'a log that needs recovery' => sub {
 
 # A reader cannot finish what a killed reset began; it finds nothing, as all do.
 subtest 'a half-made reset' => sub {
-    my ($log)  = fresh(@abc);
+    my ($log) = fresh(@abc);
     my $reader = read_only();
     patch( $path, 128, "\xff" x 8 );
     is( $reader->entry_count, 0, 'is empty' );
     is( $reader->available,   0, '... and full' );
     croaks( sub { $reader->append('x') }, 'append', qr/read-only/, '... which is no way to write' );
     is( read_only()->entry_count, 0, 'a fresh one finds the same' );
-    is( $log->append('new'), 0, 'a writer finishes it' );
+    is( $log->append('new'),      0, 'a writer finishes it' );
     is_deeply( [ replay($reader) ], ['new'], '... for all' );
 };
 
@@ -150,7 +155,7 @@ subtest 'what is no log' => sub {
         'an empty file' => sub { spew( $_[0], '' ) },
         'zeros'         => sub { spew( $_[0], "\0" x 5096 ) },
         'a text'        => sub { spew( $_[0], "text\n" x 2000 ) },
-        'a directory'   => sub { mkdir $_[0] or die $! },
+        'a directory'   => sub { mkdir $_[0]          or die $! },
         'a symlink'     => sub { symlink $path, $_[0] or die $! },
         'half-made'     => sub { Data::Log::Shared->new( $_[0], 1000 ); patch( $_[0], 0, "\0" x 8 ) },
     );
@@ -159,16 +164,21 @@ subtest 'what is no log' => sub {
         my $file = scratch("no-log-$what");
         $files{$what}->($file);
         my $before = -f $file && slurp($file);
-        croaks( sub { Data::Log::Shared->new_readonly($file) },
-            'new_readonly', qr/\Q$file\E: \w/, "$what is refused" );
+        croaks(
+            sub { Data::Log::Shared->new_readonly($file) },
+            'new_readonly',
+            qr/\Q$file\E: \w/,
+            "$what is refused"
+        );
         is( -f $file && slurp($file), $before, '... and left as it was' );
     }
     local $! = 0;
     my $missing = scratch('missing');
     ok( !eval { Data::Log::Shared->new_readonly($missing); 1 }, 'what is not there' );
-    ok( $!{ENOENT},   '... is not there' );
-    ok( !-e $missing, '... and is not made' );
-    croaks( sub { Data::Log::Shared->new_readonly("$path\0x") }, 'new_readonly', qr/NUL/, 'a path with a NUL byte' );
+    ok( $!{ENOENT},                                             '... is not there' );
+    ok( !-e $missing,                                           '... and is not made' );
+    croaks( sub { Data::Log::Shared->new_readonly("$path\0x") },
+        'new_readonly', qr/NUL/, 'a path with a NUL byte' );
 };
 
 subtest 'who may only read' => sub {

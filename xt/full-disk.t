@@ -59,14 +59,14 @@ subtest 'recovery of a sparse log' => sub {
     is( elsewhere( sub { join ' ', replay( $_[0] ) } ), "@entries", 'that holds entries' );
 
     # A damaged word had recovery look for an entry in all that follows.
-    patch( $path, 400,                  "\x77" x 8 );
-    patch( $path, 4096 + $offsets[50],  pack 'L', 2 << 30 | 40_000_000 );
+    patch( $path, 400, "\x77" x 8 );
+    patch( $path, 4096 + $offsets[50], pack 'L', 2 << 30 | 40_000_000 );
     other_boot();
     my $left = elsewhere( sub { join ' ', replay( $_[0] ) } );
     is( $left, join( ' ', @entries[ 0 .. 49, 51 .. 99 ] ), 'whose mark and one of whose entries are damaged' );
 
     @offsets = sparse_log('x');
-    patch( $path, 400,  "\x77" x 8 );
+    patch( $path, 400, "\x77" x 8 );
     patch( $path, 4096, pack 'L', 2 << 30 | 999 );
     other_boot();
     fill();
@@ -77,8 +77,8 @@ subtest 'reset of a sparse log whose tail is damaged' => sub {
     sparse_log( 'old', 'more' );
     patch( $path, 128, pack 'Q', ~0 - 1 );
     fill();
-    is( elsewhere( sub { $_[0]->reset && $_[0]->append('new') } ), 0, 'works on a full disk' );
-    is( elsewhere( sub { join ' ', replay( $_[0] ) } ), 'new', '... and leaves nothing of before' );
+    is( elsewhere( sub { $_[0]->reset && $_[0]->append('new') } ), 0,     'works on a full disk' );
+    is( elsewhere( sub { join ' ', replay( $_[0] ) } ),            'new', '... and leaves nothing of before' );
 };
 
 # Healing put zeros where the header of a half-made log had been, or left it grown.

@@ -35,12 +35,12 @@ subtest 'attaching a memfd recovers nothing' => sub {
     };
     my $committed = $slot->( pack 'L', 1 << 30 | ( $offsets[2] - $offsets[1] ) / 4 );
     my $second    = Data::Log::Shared->new_from_fd( $log->memfd );
-    is( $second->stats->{recoveries}, 0,                  'none is counted' );
-    is( $second->tail_offset,         $log->tail_offset,  'the tail is where it was' );
+    is( $second->stats->{recoveries}, 0,                 'none is counted' );
+    is( $second->tail_offset,         $log->tail_offset, 'the tail is where it was' );
     $slot->($committed);
     is_deeply( [ replay($second) ], [ map { "entry $_" } 1 .. 4 ], 'what is committed later is read' );
     is( from_child( sub { $second->append('by a child') } ), $offsets[3] + 16, 'appending goes on behind it' );
-    is( $log->entry_count, 5, '... for all' );
+    is( $log->entry_count,                                   5,                '... for all' );
 };
 
 # Reset had no way to a lock of its own.
@@ -53,9 +53,9 @@ subtest 'reset' => sub {
     for my $what ( sort keys %logs ) {
         my $log = $logs{$what};
         $log->append('old') for 1 .. 3;
-        is( eval { $log->reset }, 1, "works for $what" ) or diag $@;
+        is( eval { $log->reset },                                   1, "works for $what" ) or diag $@;
         is( from_child( sub { $log->append('new'); $log->reset } ), 1, '... in a child as well' );
-        is( $log->entry_count, 0, '... and empties it' );
+        is( $log->entry_count,                                      0, '... and empties it' );
     }
 };
 

@@ -379,9 +379,13 @@ C<waits>, C<timeouts>, C<recoveries> and C<damaged> are kept in the log itself, 
 
 Hides the entries before C<$offset> from C<read_entry> and C<each_entry>, for everybody, and returns
 the truncation now in force. It only ever moves forward. An offset inside an entry means the end of
-that entry, one past the tail means the tail, a negative one is an exception. What is in flight
-before it is closed; its writer appends again behind. It is safe beside everything else, but gains
-no space.
+that entry, one past the tail means the tail, a negative one is an exception. It is safe beside
+everything else, but gains no space.
+
+What is in flight before it is closed at once; its writer appends again behind. A writer to whom that
+has happened before is waited for instead, for as long as a patience of 0 gives it in
+L<read_entry|/"read_entry($offset, $patience)">, lest it never get through where somebody truncates
+all the time. Signal handlers run meanwhile.
 
 =item reset
 
@@ -389,7 +393,7 @@ Empties the log; the next entry has offset 0 again. Returns true.
 
 It is the one method that is B<not> safe while others use the log: their offsets lose their meaning,
 and an append in flight may spoil what comes after. Until it is done the log looks empty to readers
-and full to writers. Killed half-way, it is finished by whoever uses the log next. It takes time
+and full to writers. Killed half-way, it is finished by whoever opens or uses the log next. It takes time
 according to what was used of the log, not to its size. If the disk refuses to take note it throws,
 with the log emptied all the same.
 
@@ -531,10 +535,21 @@ A handle that exists when a thread is created is cloned into it, on the same log
 eventfd; one that a thread returns works as well. Each copy is freed once. C<shared_clone> and other
 copies, like those of Storable, are not handles, and their methods throw.
 
+=head1 PERMISSIONS
+
+What a handle may do is settled when it is made, by the rights of its process at that moment. A
+process that opens a log and then gives up its rights (C<setuid>, a chroot without the file or
+F</proc>) can do all that it could before, C<reset> and C<sync> included. Only C<unlink> asks for
+rights again, those to the directory.
+
+Having no way to open the file again, C<reset> then locks the log for the whole process, so threads of
+one process must not reset it at the same time. C<new_from_fd> opens a file anew and needs the right
+to; a memfd it takes as it is.
+
 =head1 SIGNALS
 
-Perl's handlers run while C<wait_for>, C<sync> and a cursor's C<next> wait, promptly; they may die,
-append, or drop the log. A handler does not change how long they wait.
+Perl's handlers run while C<wait_for>, C<sync>, C<truncate> and a cursor's C<next> wait, promptly;
+they may die, append, or drop the log. A handler does not change how long they wait.
 
 Constructors and C<reset> may have to wait for a lock, up to a minute if the process that holds it
 is stopped, and handlers run after that. All else is done without waiting.
@@ -590,6 +605,13 @@ the log to itself, and is skipped where another process has it open, for then th
 is the truth. So a copy made with C<cp> is sound, too, under a new name, even while others append to
 the log.
 
+What tells a boot is the kernel's boot id, and what tells a file its device and inode. Where these
+differ without a power cut, as in a container that shows a boot id of its own (LXC), or in a copy, the
+first to open the log recovers it all the same. It then ends at the first place behind the synced offset
+that a dead writer had left unfinished and no reader had closed yet. What others had appended behind
+that place is gone, though the machine had lost nothing. To keep it, call C<sync> before the last process
+closes the log, or makes the copy: that settles such places.
+
 Without checksums recovery goes by the structure alone and cannot tell wrong bytes.
 
 A failed C<sync> cannot be repeated: the kernel tells only once that it has lost something. So from
@@ -637,8 +659,10 @@ memfd that does not have this seal is refused.
 Space is not used again while a log lives: neither C<truncate> nor a closed place gives any back,
 only C<reset> does. Allow some for places that are lost, or start a new log when one is full.
 
-It needs Linux, a 64-bit perl, and F</proc>, without which C<reset> throws and each first attach is
-a recovery. Use local filesystems, for machines that mount the same directory do not share memory.
+It needs Linux and a 64-bit perl. Without F</proc> there is no boot id, so whoever opens a file that
+nobody has open recovers it, C<new_from_fd> takes memfds but throws for files, and a file is made under a
+temporary name first. Use local filesystems, for machines that mount the same directory do not share
+memory.
 The system's own limits apply, that on the size of files (C<ulimit -f>) to logs in memory as well.
 
 =head1 FILE FORMAT
@@ -666,7 +690,7 @@ the data, so unit 0 is at byte 4096.
      400    64   synced *, in units
      408    64   errno of the first sync that failed, or 0
      416    64   first unfinished place (upper 36 bits) and when it was first seen; all ones: none
-     424    64   units that a reset has still to zero *, and 1 more; 0 if there is none
+     424    64   units that a reset has still to zero *, and 1 more; 0 or invalid: none
      512   128   boot id, upper half first
      528    64   device number of the file
      536    64   inode number of the file
@@ -693,18 +717,28 @@ state, in its upper two bits:
     0            empty            0
     1            in flight        size of the slot in units, 3 or more
     2            an entry         length of the data in bytes, 1 or more
-    3            closed           size in units, 1 or more
+    3            closed           size in units, 1 or more, each of the 28 bits inverted
 
 Of an entry, bit 29 says that the data is UTF-8, and bit 28 that the next slot belongs to the same
-batch. The second word of an entry in a log with checksums is the CRC-32C over the salt, the
-generation's 64 bits as they stand, the unit of the slot (64 bits), the first word, and the data; in
-one without it means nothing. That of a slot in flight is the number of earlier attempts or already
-the checksum to be, that of a closed one C<DMGD> as a big-endian number if recovery closed it.
+batch. Of a closed slot, bit 28 says that recovery closed it for damage; bit 29 is such that the
+number of ones in the whole word is odd.
+
+The second word of an entry in a log with checksums is the CRC-32C over the salt (64 bits), the
+lower 32 bits of the generation's field as they stand, the unit of the slot (64 bits), the first
+word, and the data; for the second and all later members of a batch that number XOR 0x6d6f7265
+(behind a slot that was closed for damage either is right, as that may have been the first). In a log
+without checksums it means nothing. That of a slot in flight is the number of earlier attempts or
+already the checksum to be, that of a closed one whatever it was before.
 
 To read a log, go from slot to slot, beginning at unit 0 and ending at the tail. A slot of an entry
-has 2 units and those of its data. Pass what is closed. Stop at what is in flight; an empty slot is,
-too, if it is the last, whose size is in the tail word. Check each size against the tail. Before the
-truncation nothing is to be shown.
+has 2 units and those of its data. Pass what is closed, as a whole: inside it may be members of a
+batch that never was. Stop at what is in flight; an empty slot is, too, if it is the last, whose
+size is in the tail word. Check each size against the tail. Before the truncation nothing is to be
+shown. Members of a batch are read one by one; all of them stand once the first does.
+
+Processes that have a log open lock bytes of its file with open file description locks: byte 1,
+shared, for as long as they have it open; byte 2 shared while they attach, exclusively to recover;
+byte 0 exclusively to make a log of a file or to reset it.
 
 =head1 DIFFERENCES
 
@@ -927,8 +961,8 @@ L</Power loss>.
 
 =item the %s lock is held by another process for too long
 
-For a minute another process has been making, recovering or resetting the log (C<change>), or has
-had it to itself (C<life>). Most likely it is stopped. L<fuser(1)> tells who has the file open.
+For a minute another process has been making or resetting the log (C<change>), recovering it
+(C<attach>), or has had it to itself (C<life>). Most likely it is stopped. L<fuser(1)> tells who has the file open.
 
 =item internal error, please report it
 
