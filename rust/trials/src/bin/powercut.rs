@@ -157,7 +157,7 @@ fn inode_of(fd: libc::c_int) -> u64 {
 
 #[no_mangle]
 pub extern "C" fn msync(address: *mut libc::c_void, length: usize, _: libc::c_int) -> libc::c_int {
-    if WATCH.with(|watch| watch.borrow().is_some()) {
+    if length > 0 && WATCH.with(|watch| watch.borrow().is_some()) {
         let address = address as usize;
         let (inode, at, offset) = mappings()
             .into_iter()
@@ -778,7 +778,7 @@ struct Machine<'a> {
     history: History,
     bench: Bench,
     tally: Tally,
-    /// A length that all entries have, in this boot.
+    /// A length that all entries have: what was cut fits behind what takes its place.
     uniform: Option<usize>,
     /// Images for each moment.
     density: usize,
@@ -799,7 +799,6 @@ impl<'a> Machine<'a> {
         Machine {
             disk: Disk::new(&content(&file)),
             bench: Bench::new(PAGE + size),
-            random,
             folder,
             path,
             files: 0,
@@ -807,10 +806,14 @@ impl<'a> Machine<'a> {
             file,
             history: History::empty(),
             tally: Tally::default(),
-            uniform: None,
+            uniform: match random.below(2) {
+                0 => Some(random.pick(&[3, 4, 8, 8, 12, 24, 100])),
+                _ => None,
+            },
             density,
             ids: 0,
             what: String::new(),
+            random,
         }
     }
 
@@ -1069,10 +1072,6 @@ impl<'a> Machine<'a> {
 
     /// From one power cut to the next.
     fn boot(&mut self, step: bool) {
-        self.uniform = match self.random.below(3) {
-            0 => Some(self.random.pick(&[3, 4, 8, 12, 24, 100])),
-            _ => None,
-        };
         for _ in 0..5 + self.random.below(25) {
             match self.random.below(41) {
                 0..=14 => {
