@@ -139,18 +139,18 @@ impl Mapping {
             Some(file) => file,
             None => return Err(libc::EACCES),
         };
-        let region = self.units();
-        let wanted = (end + BACKING_STEP / UNIT).min(region).max(end);
-        let from = self.backed.load(Ordering::Relaxed).min(end);
-        let reserve =
-            |to: u64| sys::allocate(file, HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
-        // Near the end of the disk the step ahead may be what does not fit.
-        let backed = match reserve(wanted) {
-            Ok(()) => wanted,
-            Err(_) => reserve(end)
-                .map(|()| end)
-                .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?,
+        let from = HEADER_SIZE + self.backed.load(Ordering::Relaxed).min(end) * UNIT;
+        let end = HEADER_SIZE + end * UNIT;
+        let page = sys::page_size();
+        // Blocks may be smaller than pages, and a store faults unless its whole page has space.
+        let reserve = |to: u64| {
+            let to = ((to + page - 1) / page * page).min(self.bytes()).max(end);
+            sys::allocate(file, from, to).map(|()| (to - HEADER_SIZE) / UNIT)
         };
+        // Near the end of the disk the step ahead may be what does not fit.
+        let backed = reserve(end + BACKING_STEP)
+            .or_else(|_| reserve(end))
+            .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
         self.backed.fetch_max(backed, Ordering::Relaxed);
         Ok(())
     }

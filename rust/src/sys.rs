@@ -197,6 +197,15 @@ pub fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of a page of memory.
+pub fn page_size() -> u64 {
+    // SAFETY: no pointers.
+    match unsafe { libc::sysconf(libc::_SC_PAGESIZE) } {
+        -1 => 1 << 16,
+        size => size as u64,
+    }
+}
+
 /// Fails where growing a file to `length` would raise SIGXFSZ.
 pub fn check_file_size_limit(length: u64) -> io::Result<()> {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();

@@ -18,11 +18,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::io::{AsRawFd, FromRawFd};
+use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::ptr;
@@ -157,7 +156,7 @@ fn inode_of(fd: libc::c_int) -> u64 {
 
 #[no_mangle]
 pub extern "C" fn msync(address: *mut libc::c_void, length: usize, _: libc::c_int) -> libc::c_int {
-    if WATCH.with(|watch| watch.borrow().is_some()) {
+    if length > 0 && WATCH.with(|watch| watch.borrow().is_some()) {
         let address = address as usize;
         let (inode, at, offset) = mappings()
             .into_iter()
@@ -512,28 +511,22 @@ struct Found {
     places: Vec<Place>,
 }
 
-/// A memfd that images are put into to be opened.
+/// A file that images are put into to be opened.
 struct Bench {
     file: File,
-    opened: u64,
 }
 
 impl Bench {
-    fn new(length: usize) -> Bench {
-        // SAFETY: a C string.
-        let fd = unsafe { libc::memfd_create(c"powercut".as_ptr(), libc::MFD_ALLOW_SEALING) };
-        assert_ne!(fd, -1, "{}", io::Error::last_os_error());
-        // SAFETY: just opened, nobody else's.
-        let file = unsafe { File::from_raw_fd(fd) };
+    fn new(folder: &Path, length: usize) -> Bench {
+        let path = folder.join("bench");
+        let file = create(&path);
         file.set_len(length as u64).unwrap();
-        // SAFETY: no pointers.
-        unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) };
-        Bench { file, opened: 0 }
+        fs::remove_file(&path).unwrap();
+        Bench { file }
     }
 
     /// Opens an image, which recovers it, and reads all there is. Then appends, as the log must go on.
     fn open(&mut self, image: &[u8]) -> Result<Found, String> {
-        self.opened += 1;
         self.file.write_all_at(image, 0).unwrap();
         let recoveries = field(image, Field::Recoveries);
         let log =
@@ -707,6 +700,12 @@ impl Drop for Scratch {
     }
 }
 
+fn create(path: &Path) -> File {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    options.open(path).unwrap()
+}
+
 fn making(size: usize) -> Making {
     Making::new(size as f64, f64::from(0o600), None, Some(true)).unwrap()
 }
@@ -778,7 +777,7 @@ struct Machine<'a> {
     history: History,
     bench: Bench,
     tally: Tally,
-    /// A length that all entries have, in this boot.
+    /// A length that all entries have: what was cut fits behind what takes its place.
     uniform: Option<usize>,
     /// Images for each moment.
     density: usize,
@@ -798,8 +797,7 @@ impl<'a> Machine<'a> {
             .unwrap();
         Machine {
             disk: Disk::new(&content(&file)),
-            bench: Bench::new(PAGE + size),
-            random,
+            bench: Bench::new(folder, PAGE + size),
             folder,
             path,
             files: 0,
@@ -807,10 +805,14 @@ impl<'a> Machine<'a> {
             file,
             history: History::empty(),
             tally: Tally::default(),
-            uniform: None,
+            uniform: match random.below(2) {
+                0 => Some(random.pick(&[3, 8, 24, 100, 248, 504])),
+                _ => None,
+            },
             density,
             ids: 0,
             what: String::new(),
+            random,
         }
     }
 
@@ -1069,12 +1071,14 @@ impl<'a> Machine<'a> {
 
     /// From one power cut to the next.
     fn boot(&mut self, step: bool) {
-        self.uniform = match self.random.below(3) {
-            0 => Some(self.random.pick(&[3, 4, 8, 12, 24, 100])),
-            _ => None,
-        };
+        // What is cut must span some sectors.
+        let lazy = self.random.one_in(2);
         for _ in 0..5 + self.random.below(25) {
             match self.random.below(41) {
+                24..=28 if lazy => {
+                    let batch = self.batch();
+                    self.append(step, batch);
+                }
                 0..=14 => {
                     let data = self.data();
                     self.append(step, vec![data]);
@@ -1310,7 +1314,7 @@ fn flips(folder: &Path, turns: u64, seed: u64) -> Tally {
     for uniform in uniform.into_iter().chain([None; 5]) {
         let parts = parts(&mut random, uniform, 7);
         let (mut image, places) = synced(folder, &parts);
-        let mut bench = Bench::new(image.len());
+        let mut bench = Bench::new(folder, image.len());
         for bit in PAGE * 8..image.len() * 8 {
             let checked = check_flip(&mut bench, &mut image, &places, bit);
             let what = || format!("bit {} of byte {} of {parts:?}", bit % 8, bit / 8 - PAGE);
@@ -1318,7 +1322,7 @@ fn flips(folder: &Path, turns: u64, seed: u64) -> Tally {
         }
     }
     let (mut image, places) = synced(folder, &parts(&mut random, None, 7));
-    let mut bench = Bench::new(image.len());
+    let mut bench = Bench::new(folder, image.len());
     for bit in 0..PAGE * 8 {
         let checked = check_flip(&mut bench, &mut image, &places, bit);
         tally.count(|| format!("bit {bit} of the header"), checked);
@@ -1327,7 +1331,7 @@ fn flips(folder: &Path, turns: u64, seed: u64) -> Tally {
         let uniform = random.pick(&[None, None, Some(8), Some(12), Some(24)]);
         let parts = parts(&mut random, uniform, 300);
         let (mut image, places) = synced(folder, &parts);
-        let mut bench = Bench::new(image.len());
+        let mut bench = Bench::new(folder, image.len());
         for _ in 0..200 {
             let bit = PAGE * 8 + random.below((image.len() - PAGE) * 8);
             let checked = check_flip(&mut bench, &mut image, &places, bit);
@@ -1348,7 +1352,7 @@ fn mended(folder: &Path, turns: u64, seed: u64) -> Tally {
         let (mut image, _) = synced(folder, &parts);
         let bit = PAGE * 8 + random.below((image.len() - PAGE) * 8);
         image[bit / 8] ^= 1 << (bit % 8);
-        let mut bench = Bench::new(image.len());
+        let mut bench = Bench::new(folder, image.len());
         let Some(whole) = tally.count(
             || "an uninterrupted recovery".to_owned(),
             bench.open(&image),
