@@ -9,6 +9,7 @@ use data_log_shared::layout::{Field, Wake};
 use data_log_shared::log::{deadline, Log, Waited};
 use data_log_shared::memory::Memory;
 use data_log_shared::region::Region;
+use data_log_shared::sys::monotonic_time;
 use libc::pid_t;
 use trials::options::Options;
 use trials::scene::{append, making};
@@ -71,10 +72,15 @@ impl Watch {
 const MISSED: usize = 0;
 const SLEPT: usize = 1;
 
-/// A sleep ends by itself after 200 ms, so a missed wake-up shows as one that was not cut short
-/// although somebody else's turn was over.
+/// Words from here on: when the turns were over, by the turn.
+const OVER: usize = 16;
+const TURNS: u64 = 256;
+
+/// A sleep ends by itself after 200 ms, so a missed wake-up shows as one that lasted so long although
+/// a turn was over long before. Time that the process had no processor for does not count.
 fn hand_around(handoffs: u64, processes: u64) -> Result<String, String> {
-    const NAP: Duration = Duration::from_millis(190);
+    const NAP: u64 = 190_000_000;
+    const LATE: u64 = 100_000_000;
     watchdog(120 + (handoffs / 1000) as u32, "hand-offs");
     let log = log_in_memory(12 * handoffs + 4096);
     let board = Board::new();
@@ -82,22 +88,24 @@ fn hand_around(handoffs: u64, processes: u64) -> Result<String, String> {
     let pids: Vec<pid_t> = (0..processes)
         .map(|id| {
             fork(|| {
-                let (log, watch) = (attach(&log), Watch::new(&log));
+                let log = attach(&log);
+                let over = |turn: u64| board.word(OVER + (turn % TURNS) as usize);
                 loop {
                     let count = log.entry_count();
                     if count >= handoffs {
                         break;
                     }
                     if count % processes == id {
+                        over(count).store(monotonic_time(), SeqCst);
                         append(&log, b"turn").expect("room");
                         continue;
                     }
-                    let (before, since) = (watch.wake().sequence(), Instant::now());
-                    let waited = log.wait(count, u64::MAX, true);
-                    if waited == Waited::Changed && since.elapsed() > NAP {
-                        // The other one may stand between its commit and its wake-up.
-                        sleep(NAP);
-                        if watch.wake().sequence() == before {
+                    let (since, queued) = (monotonic_time(), time_in_queue());
+                    log.wait(count, u64::MAX, true);
+                    let now = monotonic_time();
+                    if now - since > NAP && log.entry_count() != count {
+                        let late = now.saturating_sub(over(count).load(SeqCst));
+                        if late.saturating_sub(time_in_queue() - queued) > LATE {
                             board.word(MISSED).fetch_add(1, SeqCst);
                         }
                     }
@@ -118,6 +126,13 @@ fn hand_around(handoffs: u64, processes: u64) -> Result<String, String> {
         board.get(SLEPT),
         took.as_secs_f64() * 1e6 / handoffs as f64
     ))
+}
+
+/// Nanoseconds for which this process was ready and had no processor.
+fn time_in_queue() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let second = text.split(' ').nth(1);
+    second.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn killed_waiters(killed: u64, rounds: u64) -> Result<String, String> {
