@@ -24,7 +24,8 @@ my %seconds = ( core => 40, attach => 20 );
 for my $target ( sort keys %seconds ) {
     my ( $corpus, $output ) = ( scratch("corpus-$target"), scratch('output') );
     mkdir $corpus or die "$corpus: $!";
-    my @fuzz  = ( qw(cargo fuzz run --fuzz-dir), $folder, qw(--no-trace-compares), $target, $corpus, "$folder/seeds/$target" );
+    my @fuzz = ( qw(cargo fuzz run --fuzz-dir), $folder, qw(--no-trace-compares), $target, $corpus,
+        "$folder/seeds/$target" );
     my @limit = ( "-max_total_time=$seconds{$target}", qw(-max_len=512 -timeout=20 -print_final_stats=1) );
     my $pid   = in_child(
         sub {

@@ -11,7 +11,7 @@ use LogTest;
 
 my $root = "$Bin/..";
 system('cargo --version >/dev/null 2>&1') == 0 or plan skip_all => 'there is no cargo';
--d "$root/blib" or plan skip_all => 'nothing is built';
+-d "$root/blib"                                or plan skip_all => 'nothing is built';
 my $valgrind = `valgrind --version 2>/dev/null`;
 
 is( system( qw(cargo build --quiet --release --bin scribble --manifest-path), "$root/rust/trials/Cargo.toml" ),
@@ -76,7 +76,7 @@ sub trial {
     );
     waitpid $pid, 0;
     my $status = $?;
-    my $said = slurp($output);
+    my $said   = slurp($output);
     ok( $status == 0 && $said !~ /panicked/, $name ) ? note $said : diag $said;
     return;
 }
@@ -87,8 +87,11 @@ SKIP: {
     skip 'valgrind is not installed', 2 if !$valgrind;
     trial( 'processes that use the core under valgrind',
         qw(--seconds 6 --operators 2 --stuck 60 --size 16384 --under), $under );
-    trial( 'perl processes under valgrind',
-        qw(--seconds 6 --operators 2 --stuck 60 --size 16384 --under), $under, '--operator', $perl );
+    trial(
+        'perl processes under valgrind',
+        qw(--seconds 6 --operators 2 --stuck 60 --size 16384 --under),
+        $under, '--operator', $perl
+    );
 }
 
 done_testing;
