@@ -180,7 +180,7 @@ impl<'a, M: Fuzzed> Trial<'a, M> {
     /// nothing.
     fn recover(&mut self) {
         let core = self.core;
-        let found = recover(core);
+        let found = recover(core, core.units());
         let end = found.tail.end();
         assert!(end <= core.units());
         core.memory.zero(end, core.units());
@@ -200,7 +200,7 @@ impl<'a, M: Fuzzed> Trial<'a, M> {
         let stop = core.walk(&mut self.position, u64::MAX, Patience::AtOnce);
         assert_eq!((stop, self.position.at), (Stop::End, end));
         assert_eq!(self.verify(), 0, "an entry does not check out");
-        assert_eq!(recover(core).tail.end(), end);
+        assert_eq!(recover(core, core.units()).tail.end(), end);
     }
 
     fn append(&mut self, len: usize) {

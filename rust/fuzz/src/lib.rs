@@ -294,6 +294,10 @@ impl Memory for Heap {
         self.data.borrow_mut()[(from * UNIT) as usize..(to * UNIT) as usize].fill(0);
     }
 
+    fn zero_all(&self) {
+        self.data.borrow_mut().fill(0);
+    }
+
     fn back(&self, end: u64) -> Result<(), i32> {
         assert!(end * UNIT <= self.data.borrow().len() as u64);
         Ok(())
@@ -353,7 +357,7 @@ pub fn guarded_mapping(pages: usize) -> io::Result<Mapping> {
     for _ in 0..100 {
         // The kernel maps downwards as a rule, so what comes next lies below this one.
         let above = forbidden_page(ptr::null_mut());
-        let mapping = Mapping::new(&file, (pages * PAGE_BYTES) as u64, None)?;
+        let mapping = Mapping::new(&file, (pages * PAGE_BYTES) as u64, true, None)?;
         let end = mapping.payload(mapping.units() - 2, 0);
         let below = end.wrapping_sub(mapping.bytes() as usize + PAGE_BYTES);
         if end == above && forbidden_page(below) == below {
