@@ -28,10 +28,20 @@ fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
-/// `fd` must have come from a call that just opened it.
+/// `fd` must have come from a call that just opened it. Not kept as one of the standard descriptors,
+/// which a daemon may have closed: what is written to those by number would go into the log.
 fn own(fd: libc::c_int) -> OwnedFd {
     // SAFETY: every caller passes the result of a successful open, so nobody else closes it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    let low = unsafe { OwnedFd::from_raw_fd(fd) };
+    if fd > libc::STDERR_FILENO {
+        return low;
+    }
+    // SAFETY: no pointers.
+    match check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) }) {
+        // SAFETY: just opened.
+        Ok(high) => unsafe { OwnedFd::from_raw_fd(high) },
+        Err(_) => low,
+    }
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
