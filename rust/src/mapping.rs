@@ -35,6 +35,9 @@ pub struct Mapping {
     has_holes: bool,
 }
 
+/// Some 5 microseconds where a pause takes 13 ns: enough for a hundred appends of another process.
+const BACK_OFF: u32 = 400;
+
 /// The failure order that goes with a success order.
 const fn on_failure(order: Ordering) -> Ordering {
     match order {
@@ -249,6 +252,13 @@ impl Memory for Mapping {
             }
         }
         self.zero(0, self.units());
+    }
+
+    #[cold]
+    fn back_off(&self) {
+        for _ in 0..BACK_OFF {
+            std::hint::spin_loop();
+        }
     }
 
     fn zero(&self, from: u64, to: u64) {

@@ -46,6 +46,10 @@ pub trait Memory {
     /// Wakes all that sleep on the wake word.
     fn wake_all(&self);
 
+    /// Gives another process that writes the same words some microseconds.
+    #[inline(always)]
+    fn back_off(&self) {}
+
     /// Whether this process may write at all. If not, it neither seals nor registers.
     #[inline(always)]
     fn is_writable(&self) -> bool {

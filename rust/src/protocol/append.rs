@@ -12,6 +12,10 @@ use crate::memory::Memory;
 /// readers have with it, so a live writer wins long before.
 pub(super) const MAX_ATTEMPTS: u32 = 16;
 
+/// How often a writer that came second backs off, so that the first has the cache lines to itself for a
+/// while: two that take each other's at every append get less done than one alone.
+const POLITE_RACES: u32 = 16;
+
 /// Why nothing was appended. Nothing was reserved either, except after `MAX_ATTEMPTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -103,7 +107,7 @@ impl<M: Memory> Core<M> {
     #[inline]
     pub(super) fn reserve(&self, size: u64) -> Result<u64, Refusal> {
         let mut tail = self.tail();
-        for _ in 0..RACES {
+        for race in 0..RACES {
             if !self.holds(tail) {
                 return Err(if tail == Tail::RESETTING {
                     Refusal::Resetting
@@ -121,6 +125,10 @@ impl<M: Memory> Core<M> {
             // Pairs: T. Acquire on failure, since the loop goes on with what it saw.
             match self.memory.exchange(Field::Tail, tail.0, next.0, AcqRel) {
                 Ok(_) => return Ok(at),
+                Err(_) if race < POLITE_RACES => {
+                    self.memory.back_off();
+                    tail = self.tail();
+                }
                 Err(now) => tail = Tail(now),
             }
         }
