@@ -31,17 +31,23 @@ if ( -d 'vendor' ) {
     chdir '/' or die "/: $!\n";
 }
 
+my ($version) = `"$cargo" --version` =~ /^cargo 1\.(\d+)/;
+
 # Before 1.68 cargo reads the registry's index as a git repository of hundreds of megabytes; it has the
 # newer way, but keeps it from stable releases.
-elsif ( `"$cargo" --version` =~ /^cargo 1\.(\d+)/ && $1 < 68 ) {
+if ( $version < 68 && !-d "$here/vendor" ) {
     $ENV{RUSTC_BOOTSTRAP} = 1;
     $ENV{CARGO_UNSTABLE_SPARSE_REGISTRY} = 'true';
 }
 
+# Beside an rlib, which only Rust's programs need, a staticlib is not optimized as a whole; cargo can leave
+# it out since 1.64.
+my @library = $version < 64 ? qw(build --lib) : qw(rustc --lib --crate-type staticlib);
+
 my $registry = ( $ENV{CARGO_HOME} // ( $ENV{HOME} // '' ) . '/.cargo' ) . '/registry';
 $ENV{CARGO_ENCODED_RUSTFLAGS} = join "\x1f", "--remap-path-prefix=$registry=registry", "--remap-path-prefix=$here=.";
 
-exec {$cargo} $cargo, qw(build --release --locked --lib), @options,
+exec {$cargo} $cargo, @library, qw(--release --locked), @options,
     '--target'        => $target,
     '--target-dir'    => "$here/target",
     '--manifest-path' => "$here/rust/Cargo.toml"

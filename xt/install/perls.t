@@ -24,7 +24,7 @@ SH
 my %perls = (
     bookworm   => [ 'bookworm', 'perl make cargo',                           'perl' ],
     debugperl  => [ 'bookworm', 'perl make cargo perl-debug',                'debugperl' ],
-    sid        => [ 'sid',      'perl make cargo',                           'perl' ],
+    sid        => [ 'sid',      'perl make cargo libcrypt-dev',                           'perl' ],
     trixie     => [ 'trixie',   'perl make cargo',                           'perl' ],
     unthreaded => [ 'bookworm', 'perl make cargo dpkg-dev patch xz-utils src:perl', '/opt/perl/bin/perl', $build ],
 );

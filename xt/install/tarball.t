@@ -46,9 +46,12 @@ for my $suite ( @ARGV ? @ARGV : qw(bookworm trixie) ) {
     my $said = debian( $suite, $packages, 'cpanm installs it, and it loads', <<"SH");
         cargo --version; rustc --version; perl -v | sed -n 2p
         cpanm -v "\$tarball"
+        object=\$(find /usr/local -path '*Data/Log*' -name Shared.so)
+        wc -c \$object
+        test "\$(stat -c %s \$object)" -le 600000
         $loads
 SH
-    note join "\n", grep { /^(?:cargo|rustc) \d|This is perl|^Files=|^Result/ } split /\n/, $said;
+    note join "\n", grep { /^(?:cargo|rustc) \d|This is perl|^\d+ /usr/local|^Files=|^Result/ } split /\n/, $said;
 
     debian( $suite, $packages, 'nothing asks, nothing goes by the environment or the configuration', <<"SH");
         mkdir /root/.cargo
