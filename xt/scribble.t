@@ -4,6 +4,7 @@ use warnings;
 # Processes that use a log which others scribble over, some of them under valgrind. The long form is
 # rust/trials/target/release/scribble --seconds 600
 
+use Data::Log::Shared;
 use FindBin qw($Bin);
 use Test::More;
 use lib "$Bin/../t/lib";
@@ -81,8 +82,25 @@ sub trial {
     return;
 }
 
-trial( 'processes that use the core', qw(--seconds 5 --operators 4 --scribblers 2) );
-trial( 'perl processes', qw(--seconds 5 --operators 3 --operator), $perl );
+# Meanwhile others wait for what looks like the place of a writer that deserves the patience of hours.
+my @patient = map {
+    my $method = $_;
+    in_child(
+        sub {
+            my $path = scratch("patient-$method");
+            my $log  = Data::Log::Shared->new( $path, 10_000_000 );
+            my $size = 1_000_000;
+            patch( $path, 128, pack 'Q', $size << 28 | $size );
+            patch( $path, 4096, pack 'LL', 1 << 30 | $size, 16 );
+            alarm 120;
+            eval { $method eq 'sync' ? $log->sync : $log->truncate(12) };
+            $@ =~ /->$method: \Q$path\E: .*not settled/ or die "$method: $@";
+        }
+    );
+} qw(sync truncate);
+
+trial( 'processes that use the core', qw(--seconds 5 --operators 4 --scribblers 2 --file), scratch('log') );
+trial( 'perl processes',              qw(--seconds 5 --operators 3 --operator),            $perl );
 SKIP: {
     skip 'valgrind is not installed', 2 if !$valgrind;
     trial( 'processes that use the core under valgrind',
@@ -93,5 +111,6 @@ SKIP: {
         $under, '--operator', $perl
     );
 }
+ok( reap(@patient), 'sync and truncate end, too' );
 
 done_testing;

@@ -89,6 +89,7 @@ pub enum Reason {
         source: io::Error,
     },
     TailDamaged,
+    NotSettled,
     SyncFailedBefore {
         source: io::Error,
     },
@@ -164,6 +165,7 @@ impl fmt::Display for Reason {
             Reason::Descriptor { fd, source } => {
                 write!(f, "can't use file descriptor {fd}: {}", plain(source))
             }
+            Reason::NotSettled => write!(f, "what others are writing is not settled after a minute"),
             Reason::TailDamaged => write!(f, "log is damaged (its tail lies outside)"),
             Reason::SyncFailedBefore { source } => write!(
                 f,

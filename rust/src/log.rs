@@ -24,6 +24,10 @@ use crate::watch::Watching;
 const LONGEST_NAP: u64 = 200_000_000;
 /// Nor longer than this while a hole is ahead, which its writer may fill without waking anybody.
 const LONGEST_NAP_AT_HOLE: u64 = 10_000_000;
+/// Truncation and sync wait no longer for what is in flight. A live writer is through long before; the
+/// patience that readers share is in shared memory, where anybody may prolong it.
+const LONGEST_WAIT: u64 = 60_000_000_000;
+const BREAK: u64 = 1_000_000_000;
 const SHORTEST_NAP: u64 = 100_000;
 /// Nor than this in a handle that nobody wakes.
 const LONGEST_POLL: u64 = 20_000_000;
@@ -58,6 +62,25 @@ pub enum Waited {
     Changed,
     TimedOut,
     Again,
+}
+
+/// Since when a handle has been looking at what is in flight, without a break and in vain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    since: u64,
+    last: u64,
+}
+
+impl Waiting {
+    /// Whether it is worth another look.
+    fn goes_on(&mut self, now: u64) -> bool {
+        // After a break it is another call, or the process was stopped.
+        if now - self.last > BREAK {
+            self.since = now;
+        }
+        self.last = now;
+        now - self.since < LONGEST_WAIT
+    }
 }
 
 /// An entry to be copied out, which the mapping holds as long as the handle lives.
@@ -145,6 +168,7 @@ pub struct Log {
     hidden: Cell<(u64, u64)>,
     event: RefCell<Option<Event>>,
     directory_flushed: Cell<bool>,
+    waiting: Cell<Waiting>,
     /// The next nap of a read-only handle.
     poll: Cell<u64>,
     watching: Watching,
@@ -158,6 +182,7 @@ impl Log {
             hidden: Cell::new((0, 0)),
             event: RefCell::new(None),
             directory_flushed: Cell::new(false),
+            waiting: Cell::default(),
             poll: Cell::new(SHORTEST_NAP),
             watching: Watching::default(),
         };
@@ -356,10 +381,14 @@ impl Log {
         let target = offset / UNIT + u64::from(offset % UNIT != 0);
         match self.walking(|position| self.core().truncate(position, target)) {
             Stop::Hole { .. } => {
+                self.go_on_waiting()?;
                 self.nap(0, LONGEST_NAP_AT_HOLE, || false);
                 Ok(None)
             }
-            Stop::End | Stop::Broken => Ok(Some(self.truncation())),
+            Stop::End | Stop::Broken => {
+                self.waiting.take();
+                Ok(Some(self.truncation()))
+            }
         }
     }
 
@@ -489,15 +518,29 @@ impl Log {
         self.check_writable()?;
         let limit = end / UNIT;
         let settled = || self.position.get().at >= limit;
-        match self.walk(limit, Patience::DEFAULT) {
-            Stop::Broken => Err(self.region.in_path(Reason::TailDamaged.into())),
+        let is_settled = match self.walk(limit, Patience::DEFAULT) {
+            Stop::Broken => return Err(self.region.in_path(Reason::TailDamaged.into())),
             // A reset has taken away what was to be settled.
-            Stop::End => Ok(true),
+            Stop::End => true,
             Stop::Hole { .. } => {
+                self.go_on_waiting()?;
                 self.nap(limit, LONGEST_NAP_AT_HOLE, settled);
-                Ok(settled())
+                settled()
             }
+        };
+        if is_settled {
+            self.waiting.take();
         }
+        Ok(is_settled)
+    }
+
+    fn go_on_waiting(&self) -> Result<()> {
+        let mut waiting = self.waiting.take();
+        if !waiting.goes_on(sys::monotonic_time()) {
+            return Err(self.region.in_path(Reason::NotSettled.into()));
+        }
+        self.waiting.set(waiting);
+        Ok(())
     }
 
     /// Puts everything before the byte offset `end`, which must be settled, on disk.
@@ -730,5 +773,21 @@ impl Log {
                 .map_err(failed("read the eventfd")),
             None => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_ends_after_a_while_unless_there_was_a_break() {
+        let mut waiting = Waiting::default();
+        let steps = LONGEST_WAIT / LONGEST_NAP_AT_HOLE;
+        let begin = 1 << 40;
+        let tick = |n: u64| begin + n * LONGEST_NAP_AT_HOLE;
+        assert!((0..steps).all(|n| waiting.goes_on(tick(n))));
+        assert!(!waiting.goes_on(tick(steps)));
+        assert!(waiting.goes_on(tick(steps) + BREAK + 1));
     }
 }

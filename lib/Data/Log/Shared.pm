@@ -964,6 +964,12 @@ L</Power loss>.
 For a minute another process has been making or resetting the log (C<change>), recovering it
 (C<attach>), or has had it to itself (C<life>). Most likely it is stopped. L<fuser(1)> tells who has the file open.
 
+=item what others are writing is not settled after a minute
+
+C<sync> or C<truncate> stands before an entry that was begun and not finished, and was told to be
+patient with it for longer: by a writer that has been overtaken again and again, or by a process that
+has overwritten the log. To try again does no harm.
+
 =item internal error, please report it
 
 A mistake in this module.
