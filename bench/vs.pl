@@ -17,7 +17,7 @@ use lib "$Bin/lib";
 use BenchChart     qw(bars);
 use BenchProcesses qw(together wall cpu);
 use BenchRedis;
-use BenchReport qw(machine per_second write_file);
+use BenchReport qw(command machine per_second write_file);
 
 my $length = 120;
 my %opt    = ( processes => 4, lines => 50_000, rounds => 5, patience => 5 );
@@ -360,7 +360,7 @@ sub once {
 $| = 1;
 my $machine = machine();
 my $work    = "$processes processes write $lines lines of $length bytes each";
-my $command = join ' ', 'bench/vs.pl', map { /[^\w.\/,=-]/ ? qq{'$_'} : $_ } @given;
+my $command = command( 'bench/vs.pl', @given );
 print "$work\n$machine\n\n";
 for my $way (@ways) {
     my $lacking = $way->{lacks} && $way->{lacks}->();
