@@ -12,7 +12,7 @@ use List::Util   qw(max min);
 use lib "$Bin/lib";
 use BenchChart     qw(lines);
 use BenchProcesses qw(together wall cpu);
-use BenchReport    qw(machine cpu_of per_second write_file);
+use BenchReport    qw(command machine cpu_of per_second write_file);
 
 my %opt = (
     size    => 4096,
@@ -23,15 +23,17 @@ my %opt = (
 );
 my @given = @ARGV;
 my $usage = <<"END";
-usage: $0 [--size MIB] [--writers N,N...] [--tailers N,N...] [--count N] [--rounds N] [--svg DIR]
+usage: $0 [--size MIB] [--writers N,N...] [--tailers N,N...] [--count N] [--rounds N] [--svg DIR [--note TEXT]]
   --size     the log grows to that many MiB, all of them memory (default $opt{size})
   --writers  how many at once (default $opt{writers})
   --tailers  how many follow meanwhile (default $opt{tailers})
   --count    entries that all writers together append (default $opt{count})
   --rounds   rounds, of which the best counts (default $opt{rounds})
   --svg      directory for growth.svg and processes.svg
+  --note     what their reader should know besides machine and command
 END
-GetOptions( \%opt, 'size=i', 'writers=s', 'tailers=s', 'count=i', 'rounds=i', 'svg=s', 'help' ) && !@ARGV or die $usage;
+GetOptions( \%opt, 'size=i', 'writers=s', 'tailers=s', 'count=i', 'rounds=i', 'svg=s', 'note=s', 'help' ) && !@ARGV
+  or die $usage;
 if ( $opt{help} ) { print $usage; exit 0 }
 my @writers = grep { /\A[1-9][0-9]*\z/ } split /,/, $opt{writers};
 my @tailers = grep { /\A[0-9]+\z/ } split /,/,      $opt{tailers};
@@ -109,7 +111,8 @@ for my $tailers (@tailers) {
 print "\nBest of $rounds rounds; each tailer got every entry.\n";
 
 if ( defined $opt{svg} ) {
-    my @notes = ( $machine, join ' ', 'bench/scaling.pl', @given );
+    my $command = command( 'bench/scaling.pl', @given );
+    my @notes   = ( $machine, $command, $opt{note} // () );
     write_file(
         "$opt{svg}/growth.svg",
         lines(

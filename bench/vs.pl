@@ -17,13 +17,13 @@ use lib "$Bin/lib";
 use BenchChart     qw(bars);
 use BenchProcesses qw(together wall cpu);
 use BenchRedis;
-use BenchReport qw(machine per_second write_file);
+use BenchReport qw(command machine per_second write_file);
 
 my $length = 120;
 my %opt    = ( processes => 4, lines => 50_000, rounds => 5, patience => 5 );
 my @given  = @ARGV;
 my $usage  = <<"END";
-usage: $0 [--processes N] [--lines N] [--rounds N] [--patience SECONDS] [--only REGEX] [--directory DIR] [--svg FILE]
+usage: $0 [--processes N] [--lines N] [--rounds N] [--patience SECONDS] [--only REGEX] [--directory DIR] [--svg FILE [--note TEXT]]
   --processes  that write at once (default $opt{processes})
   --lines      that each writes, of $length bytes (default $opt{lines})
   --rounds     of which the best counts (default $opt{rounds})
@@ -31,8 +31,10 @@ usage: $0 [--processes N] [--lines N] [--rounds N] [--patience SECONDS] [--only 
   --only       ways whose name matches
   --directory  where files go (default: the system's for temporary files)
   --svg        draws a chart of it
+  --note       what its reader should know besides machine and command
 END
-GetOptions( \%opt, 'processes=i', 'lines=i', 'rounds=i', 'patience=f', 'only=s', 'directory=s', 'svg=s', 'help' )
+GetOptions( \%opt, 'processes=i', 'lines=i', 'rounds=i', 'patience=f', 'only=s', 'directory=s', 'svg=s', 'note=s',
+    'help' )
   && !@ARGV
   or die $usage;
 if ( $opt{help} ) { print $usage; exit 0 }
@@ -358,7 +360,7 @@ sub once {
 $| = 1;
 my $machine = machine();
 my $work    = "$processes processes write $lines lines of $length bytes each";
-my $command = join ' ', 'bench/vs.pl', @given;
+my $command = command( 'bench/vs.pl', @given );
 print "$work\n$machine\n\n";
 for my $way (@ways) {
     my $lacking = $way->{lacks} && $way->{lacks}->();
@@ -391,7 +393,7 @@ if ( $opt{svg} ) {
         $opt{svg},
         bars(
             title => $work,
-            notes => [ $machine, $command ],
+            notes => [ $machine, $command, $opt{note} // () ],
             x     => 'lines per second',
             bars  => [
                 map  { [ $_->{name}, $total / $_->{wall}, per_second( $total / $_->{wall} ), $_->{own} ? 0 : 1 ] }

@@ -7,6 +7,7 @@ use warnings;
 
 use Exporter 'import';
 use List::Util qw(max min);
+use POSIX      qw(ceil floor);
 
 our @EXPORT_OK = qw(lines bars);
 
@@ -50,16 +51,18 @@ sub lines {
         my %seen;
         sort { $a <=> $b } grep { !$seen{$_}++ } map { $_->[0] } @points;
     };
-    my $step  = _round_step( max( map { $_->[1] } @points ) / 5 );
-    my $y_max = $step * 6;
-    my $span  = log( $x[-1] / $x[0] ) || 1;
-    my $x_of  = sub { $left + log( $_[0] / $x[0] ) / $span * ( $width - $left - $right ) };
-    my $y_of  = sub { $height - $bottom - $_[0] / $y_max * ( $height - $top - $bottom ) };
+    my $highest = max( map { $_->[1] } @points );
+    my $step    = _round_step( $highest / 5 );
+    my $steps   = ceil( $highest / $step );
+    my $y_max   = $step * $steps;
+    my $span    = log( $x[-1] / $x[0] ) || 1;
+    my $x_of    = sub { $left + log( $_[0] / $x[0] ) / $span * ( $width - $left - $right ) };
+    my $y_of    = sub { $height - $bottom - $_[0] / $y_max * ( $height - $top - $bottom ) };
 
     my @body = map {
         ( _line( $left, $y_of->($_), $width - $right, $y_of->($_) ), _text( $left - 8, $y_of->($_) + 4, $_, 'end' ) )
       }
-      map { $step * $_ } 0 .. 6;
+      map { $step * $_ } 0 .. $steps;
     push @body,
       map { _text( $x_of->($_), $height - $bottom + 18, $chart{x_label} ? $chart{x_label}->($_) : $_, 'middle' ) } @x;
     push @body, _text( ( $left + $width - $right ) / 2, $height - 16, $chart{x}, 'middle' ),
@@ -83,7 +86,7 @@ sub lines {
 
 sub _round_step {
     my ($step)  = @_;
-    my $power   = 10**int( log($step) / log(10) - ( $step < 1 ? 1 : 0 ) );
+    my $power   = 10**floor( log($step) / log(10) );
     my ($round) = grep { $_ * $power >= $step } 1, 2, 2.5, 5, 10;
     return $round * $power;
 }

@@ -8,7 +8,8 @@ use Exporter 'import';
 use POSIX       qw(strftime);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID);
 
-our @EXPORT_OK = qw(describe_machine machine cores cpu_time wall_time cpu_of median resident per_second write_file);
+our @EXPORT_OK =
+  qw(command describe_machine machine cores cpu_time wall_time cpu_of median resident per_second write_file);
 
 sub cpu_time  { clock_gettime(CLOCK_PROCESS_CPUTIME_ID) }
 sub wall_time { clock_gettime(CLOCK_MONOTONIC) }
@@ -46,6 +47,12 @@ sub describe_machine {
 sub resident {
     my ($kib) = _slurp('/proc/self/status') =~ /^VmRSS:\s+([0-9]+) kB/m;
     return $kib;
+}
+
+# What was typed, without what says only where the drawing goes.
+sub command {
+    my ( $program, @arguments ) = @_;
+    return join( ' ', $program, @arguments ) =~ s/ --(?:svg|note)\b.*//r;
 }
 
 sub per_second {
