@@ -1005,9 +1005,11 @@ impl<'a> Machine<'a> {
             return;
         }
         self.what = "finished reset".to_owned();
-        self.log = Log::open(&self.path, &making(1)).unwrap();
-        let (count, events) = watched(&self.file, false, || self.log.entry_count());
-        assert_eq!(count, 0);
+        let path = self.path.clone();
+        let ((), events) = watched(&self.file, false, || {
+            self.log = Log::open(&path, &making(1)).unwrap();
+        });
+        assert_eq!(self.log.entry_count(), 0);
         self.replay(events, |more| histories(flushes + more));
         self.history = History::empty();
         let histories = [self.history.clone()];
