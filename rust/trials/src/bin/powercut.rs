@@ -1002,11 +1002,18 @@ impl<'a> Machine<'a> {
         self.replay(events, histories);
         self.file.write_all_at(&killed, 0).unwrap();
         if !begun {
+            self.log = Log::open(&self.path, &making(1)).unwrap();
             return;
         }
         self.what = "finished reset".to_owned();
-        self.log = Log::open(&self.path, &making(1)).unwrap();
-        let (count, events) = watched(&self.file, false, || self.log.entry_count());
+        // Attaching may do it already.
+        let path = &self.path;
+        let ((log, count), events) = watched(&self.file, false, || {
+            let log = Log::open(path, &making(1)).unwrap();
+            let count = log.entry_count();
+            (log, count)
+        });
+        self.log = log;
         assert_eq!(count, 0);
         self.replay(events, |more| histories(flushes + more));
         self.history = History::empty();
