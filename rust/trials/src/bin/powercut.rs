@@ -1002,14 +1002,19 @@ impl<'a> Machine<'a> {
         self.replay(events, histories);
         self.file.write_all_at(&killed, 0).unwrap();
         if !begun {
+            self.log = Log::open(&self.path, &making(1)).unwrap();
             return;
         }
         self.what = "finished reset".to_owned();
-        let path = self.path.clone();
-        let ((), events) = watched(&self.file, false, || {
-            self.log = Log::open(&path, &making(1)).unwrap();
+        // Attaching may do it already.
+        let path = &self.path;
+        let ((log, count), events) = watched(&self.file, false, || {
+            let log = Log::open(path, &making(1)).unwrap();
+            let count = log.entry_count();
+            (log, count)
         });
-        assert_eq!(self.log.entry_count(), 0);
+        self.log = log;
+        assert_eq!(count, 0);
         self.replay(events, |more| histories(flushes + more));
         self.history = History::empty();
         let histories = [self.history.clone()];
