@@ -51,7 +51,7 @@ for my $suite ( @ARGV ? @ARGV : qw(bookworm trixie) ) {
         test "\$(stat -c %s \$object)" -le 600000
         $loads
 SH
-    note join "\n", grep { /^(?:cargo|rustc) \d|This is perl|^\d+ /usr/local|^Files=|^Result/ } split /\n/, $said;
+    note join "\n", grep { m#^(?:cargo|rustc) \d|This is perl|^\d+ /usr/local|^Files=|^Result# } split /\n/, $said;
 
     debian( $suite, $packages, 'nothing asks, nothing goes by the environment or the configuration', <<"SH");
         mkdir /root/.cargo
