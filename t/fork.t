@@ -42,6 +42,8 @@ subtest 'what a handle knew before the fork it looks at again' => sub {
     my %log = logs('known');
     for my $kind ( sort keys %log ) {
         my $log = $log{$kind};
+        $log->append('oldest');
+        $log->reset;
         $log->append("old $_") for 1 .. 5;
         is( $log->entry_count, 5, "$kind: counted before the fork" );
         my $cursor = $log->cursor;
@@ -63,6 +65,7 @@ subtest 'what a handle knew before the fork it looks at again' => sub {
         is( $log->verify->{damaged}, 0,                  '... in the parent, too' );
         ok( reap($pid), 'the child ends well' );
     }
+    is( new_file('known')->verify->{damaged}, 0, 'and it is that of the log' );
 };
 
 subtest 'a position that the parent has reached is no position of the child' => sub {

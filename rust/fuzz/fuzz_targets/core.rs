@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use data_log_shared::header::{judge, Judgement, Whereabouts, MAGIC, PAGE};
-use data_log_shared::layout::{Field, Hole, Tail, LATER, UNIT};
+use data_log_shared::layout::{Field, Hole, Tail, HEADER_SIZE, LATER, MAX_DATA_SIZE, UNIT};
 use data_log_shared::mapping::Mapping;
 use data_log_shared::memory::Memory;
 use data_log_shared::protocol::{Core, Entry, Found, Patience, Position, Stop};
@@ -70,8 +70,10 @@ fn judge_page(image: &Image<'_>, bytes: &[u8]) {
         if sealed {
             page[124..128].copy_from_slice(&checksum.to_ne_bytes());
         }
-        for length in [length, u64::from_ne_bytes(page[40..48].try_into().unwrap())] {
+        let claimed = u64::from_ne_bytes(page[40..48].try_into().unwrap());
+        for length in [length, claimed.wrapping_add(HEADER_SIZE)] {
             if let Ok(Judgement::Log(found)) = judge(&page, length) {
+                assert!((1..=MAX_DATA_SIZE).contains(&found.data_size));
                 assert_eq!(found.file_length(), length);
             }
             let _ = judge(&page[..length.min(PAGE as u64) as usize], length);
@@ -95,7 +97,7 @@ impl<'a, M: Fuzzed> Trial<'a, M> {
     fn run(&mut self, steps: &[Step]) {
         for &step in steps {
             // What takes more than this grows faster than the log.
-            self.core.memory.allow(2000 + 300 * self.core.units());
+            self.core.memory.allow(1000 + 60 * self.core.units());
             self.step(step);
         }
     }

@@ -120,7 +120,7 @@ impl<'a> Image<'a> {
         if self.sealed & 1 << i == 0 {
             return raw;
         }
-        let places = core.units() + 2;
+        let places = 2 * core.units();
         match field {
             Field::Tail => {
                 let start = raw as u32 as u64 % places;
