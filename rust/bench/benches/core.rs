@@ -68,8 +68,10 @@ fn slot(length: usize) -> u64 {
     length as u64 + 8
 }
 
+/// A log with more room than `size`: one that is full may give its memory back when it is emptied.
 fn log(size: u64, checksums: bool) -> Log {
-    let making = Making::new(size as f64, 0.0, None, Some(checksums)).expect("valid options");
+    let making =
+        Making::new((size + 4096) as f64, 0.0, None, Some(checksums)).expect("valid options");
     Log::in_memory(None, &making).expect("memory")
 }
 
