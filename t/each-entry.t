@@ -273,8 +273,11 @@ subtest 'what is left in @_ may destroy the log' => sub {
 };
 
 # The caller's array was put back where the glob's arrays had been when the walk began. If the callback
-# had undefined or replaced the glob, that memory was another's by then.
+# had undefined or replaced the glob, that memory was free by then.
 subtest '*_ itself may be abused' => sub {
+
+    # To glibc: let nobody mistake freed memory for what it was.
+    local @ENV{qw(MALLOC_PERTURB_ GLIBC_TUNABLES)} = ( 165, 'glibc.malloc.tcache_count=0' );
     my %abuse = (
         'undefined'            => 'undef *_',
         'given another array'  => '*_ = [ 1, 2, 3 ]',
@@ -288,13 +291,10 @@ subtest '*_ itself may be abused' => sub {
             my \$log = Data::Log::Shared->new( undef, 1000 );
             \$log->append(\$_) for 1 .. 10;
             my \$calls = 0;
-            my \$made = 0;
-            sub walk {
-                \$log->each_entry( sub { \$calls++; $abuse{$how}; *{ 'fresh' . \$made++ } = [] for 1 .. 5 } );
-            }
+            sub walk { \$log->each_entry( sub { \$calls++; $abuse{$how} } ) }
             for my \$turn ( 1 .. 3 ) { walk( 7, 8, 9 ) }
             sub arguments { return "\@_" }
-            print \$calls, ':', arguments( 1, 2 ), map { \@{"fresh\$_"} } 0 .. \$made - 1;
+            print \$calls, ':', arguments( 1, 2 );
 PERL
         is( "$status:$out:$err", '0:30:1 2:', "$how: the walk goes on and so does the program" );
     }

@@ -385,7 +385,8 @@ everything else, but gains no space.
 What is in flight before it is closed at once; its writer appends again behind. A writer to whom that
 has happened before is waited for instead, for as long as a patience of 0 gives it in
 L<read_entry|/"read_entry($offset, $patience)">, lest it never get through where somebody truncates
-all the time. Signal handlers run meanwhile.
+all the time. Signal handlers run meanwhile. It throws, and may be called again, if that takes more
+than a minute.
 
 =item reset
 
