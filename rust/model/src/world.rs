@@ -24,7 +24,7 @@ pub struct Setup {
 }
 
 const SALT: u64 = 42;
-const FIELDS: [Field; 8] = [
+const FIELDS: [Field; 10] = [
     Field::Tail,
     Field::Wake,
     Field::Truncation,
@@ -33,6 +33,8 @@ const FIELDS: [Field; 8] = [
     Field::Hole,
     Field::Reset,
     Field::Damaged,
+    Field::AppendsThen,
+    Field::AppendsBefore,
 ];
 
 /// One log and the machine around it.
