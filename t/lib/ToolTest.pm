@@ -52,6 +52,8 @@ sub start_program {
     ( !defined $is{out} || open STDOUT, '>', $is{out} ) or die "$is{out}: $!";
     ( !defined $is{err} || open STDERR, '>', $is{err} ) or die "$is{err}: $!";
     alarm 0;
+    # A shell's background jobs ignore some of them.
+    $SIG{$_} = 'DEFAULT' for qw(HUP INT PIPE TERM);
     exec @command or die "exec: $!";
 }
 
