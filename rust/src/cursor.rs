@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use crate::layout::UNIT;
 use crate::log::{Log, Payload, Waited};
 use crate::protocol::Patience;
 
@@ -35,7 +36,7 @@ impl Cursor {
     #[inline]
     pub fn next(&self) -> Option<Payload> {
         let position = self.catch_up();
-        let found = self.log.next(position, Patience::DEFAULT)?;
+        let found = self.find(position)?;
         if found.offset != position {
             self.miss(found.offset - position);
         }
@@ -44,8 +45,17 @@ impl Cursor {
         Some(found)
     }
 
+    /// The first entry at or behind a position that was caught up.
+    #[inline(always)]
+    fn find(&self, position: u64) -> Option<Payload> {
+        if position % UNIT != 0 {
+            return None;
+        }
+        self.log.locate(position / UNIT, Patience::DEFAULT)
+    }
+
     /// Goes to the beginning after a reset, and over what is hidden.
-    #[inline]
+    #[inline(always)]
     fn catch_up(&self) -> u64 {
         let generation = self.log.generation();
         if generation != self.generation.get() {
@@ -67,10 +77,8 @@ impl Cursor {
 
     /// Waits once for a next entry; as [`Log::wait`].
     pub fn wait(&self, deadline: u64, first: bool) -> Waited {
-        self.log.wait_until(deadline, first, || {
-            let position = self.catch_up();
-            self.log.next(position, Patience::DEFAULT).is_some()
-        })
+        self.log
+            .wait_until(deadline, first, || self.find(self.catch_up()).is_some())
     }
 
     /// Offset of the entry returned last.

@@ -231,21 +231,27 @@ impl Log {
     }
 
     /// Appends one entry; its offset in bytes, or `None` if it does not fit.
-    #[inline]
+    #[inline(always)]
     pub fn append(&self, data: &[u8], utf8: bool) -> Result<Option<u64>> {
         let entry = Entry { data, utf8 };
         self.check(entry)?;
         match self.core().append(entry) {
             Ok(at) => Ok(Some(at * UNIT)),
-            Err(refusal) => self.refused(refusal, || self.core().append(entry)),
+            Err(refusal) => self.append_refused(data, utf8, refusal),
         }
+    }
+
+    #[cold]
+    fn append_refused(&self, data: &[u8], utf8: bool, refusal: Refusal) -> Result<Option<u64>> {
+        let entry = Entry { data, utf8 };
+        self.refused(refusal, || self.core().append(entry))
     }
 
     /// Appends all entries or none, also across a crash; the offset of the first. Each of the others
     /// begins where the slot before it ends.
     pub fn append_batch<'a>(
         &self,
-        entries: impl Iterator<Item = Entry<'a>> + Clone,
+        entries: impl ExactSizeIterator<Item = Entry<'a>> + Clone,
     ) -> Result<Option<u64>> {
         entries.clone().try_for_each(|entry| self.check(entry))?;
         match self.core().append_batch(entries.clone()) {
@@ -263,7 +269,7 @@ impl Log {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check(&self, entry: Entry<'_>) -> Result<()> {
         match entry.data.len() as u64 {
             1..=MAX_ENTRY => Ok(()),
@@ -322,21 +328,14 @@ impl Log {
     }
 
     #[inline(always)]
-    fn locate(&self, at: u64, patience: Patience) -> Option<Payload> {
-        let located = self.walking(|position| self.core().locate(position, at, patience));
-        match located {
-            Some(Located {
-                at,
-                len,
-                utf8,
-                next,
-                ..
-            }) => Some(Payload {
-                data: self.core().memory.payload(at, len),
-                len,
-                utf8,
-                offset: at * UNIT,
-                next: next * UNIT,
+    pub(crate) fn locate(&self, at: u64, patience: Patience) -> Option<Payload> {
+        match self.core().locate(&self.position, at, patience) {
+            Some(entry) => Some(Payload {
+                data: self.core().memory.payload(entry.at, entry.len),
+                len: entry.len,
+                utf8: entry.utf8,
+                offset: entry.at * UNIT,
+                next: entry.next * UNIT,
             }),
             None => self.nothing_there(),
         }

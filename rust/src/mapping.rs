@@ -11,7 +11,7 @@ use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::layout::{Field, Hole, Wake, HEADER_SIZE, SLOT_HEADER, UNIT};
 use crate::memory::Memory;
@@ -19,8 +19,8 @@ use crate::sys;
 
 const HEADER: usize = HEADER_SIZE as usize;
 const UNIT_BYTES: usize = UNIT as usize;
-/// Bytes that a sparse file reserves at a time.
-const BACKING_STEP: u64 = 1 << 20;
+/// How many bytes more than it needs a writer makes ready at most.
+const AHEAD: u64 = 256 << 10;
 
 #[derive(Debug)]
 pub struct Mapping {
@@ -28,11 +28,31 @@ pub struct Mapping {
     units: usize,
     /// The file, if it does not have all its space yet.
     sparse: Option<File>,
-    /// Units of a sparse file that are known to have their space. Only a hint, so relaxed.
-    backed: AtomicU64,
+    ready: Ready,
     writable: bool,
     /// Whether there may be pages that have no space yet.
     has_holes: bool,
+}
+
+/// Up to which unit this process has made space and pages ready. On a page that a forked child finds
+/// zeroed, since page tables of shared mappings are not inherited. Only a hint, so relaxed.
+#[derive(Debug)]
+struct Ready(MmapRaw);
+
+impl Ready {
+    fn new() -> io::Result<Ready> {
+        let page = MmapRaw::from(MmapOptions::new().len(8).map_anon()?);
+        // Where the kernel does not know this a child takes a fault for each page, as it would anyway.
+        // SAFETY: it is private to this process, and any bytes are a hint.
+        let _ = unsafe { sys::wipe_on_fork(page.as_mut_ptr(), page.len()) };
+        Ok(Ready(page))
+    }
+
+    #[inline(always)]
+    fn units(&self) -> &AtomicU64 {
+        // SAFETY: the page is mapped as long as `self` lives, and nothing else is on it.
+        unsafe { &*self.0.as_mut_ptr().cast() }
+    }
 }
 
 /// Some 5 microseconds where a pause takes 13 ns: enough for a hundred appends of another process.
@@ -61,8 +81,8 @@ impl Mapping {
         Ok(Mapping {
             units: (map.len() - HEADER) / UNIT_BYTES,
             map,
-            backed: AtomicU64::new(if sparse.is_some() { 0 } else { u64::MAX }),
             sparse,
+            ready: Ready::new()?,
             writable: true,
             has_holes,
         })
@@ -76,8 +96,8 @@ impl Mapping {
         Ok(Mapping {
             units: (map.len() - HEADER) / UNIT_BYTES,
             map,
-            backed: AtomicU64::new(0),
             sparse: None,
+            ready: Ready::new()?,
             writable: false,
             has_holes: false,
         })
@@ -126,35 +146,47 @@ impl Mapping {
     /// Where the payload of the slot at `at` begins, if `len` bytes of it lie inside the region.
     #[inline(always)]
     pub fn payload(&self, at: u64, len: usize) -> *mut u8 {
-        let region = self.units * UNIT_BYTES;
-        let start = (at.saturating_add(SLOT_HEADER) as usize).saturating_mul(UNIT_BYTES);
+        let header = SLOT_HEADER as usize * UNIT_BYTES;
+        let room = self.units.saturating_sub(at as usize) * UNIT_BYTES;
         assert!(
-            start <= region && len <= region - start,
+            len <= room && room - len >= header,
             "payload outside the region"
         );
+        let start = at as usize * UNIT_BYTES + header;
         // SAFETY: start and end were just found to lie inside the mapping.
         unsafe { self.map.as_mut_ptr().add(HEADER + start) }
     }
 
     #[cold]
-    fn back_more(&self, end: u64) -> Result<(), i32> {
-        let file = match &self.sparse {
-            Some(file) => file,
-            None => return Err(libc::EACCES),
-        };
-        let from = HEADER_SIZE + self.backed.load(Ordering::Relaxed).min(end) * UNIT;
-        let end = HEADER_SIZE + end * UNIT;
+    fn make_ready(&self, from: u64, to: u64) -> Result<(), i32> {
+        if !self.writable {
+            return Err(libc::EACCES);
+        }
+        let ready = self.ready.units().load(Ordering::Relaxed);
+        let (from, to) = (ready.max(from).min(to) * UNIT, to * UNIT);
         let page = sys::page_size();
-        // Blocks may be smaller than pages, and a store faults unless its whole page has space.
-        let reserve = |to: u64| {
-            let to = ((to + page - 1) / page * page).min(self.bytes()).max(end);
-            sys::allocate(file, from, to).map(|()| (to - HEADER_SIZE) / UNIT)
+        let whole_pages = |bytes: u64| {
+            let end = (HEADER_SIZE + bytes + page - 1) / page * page;
+            end.min(self.bytes()) - HEADER_SIZE
         };
-        // Near the end of the disk the step ahead may be what does not fit.
-        let backed = reserve(end + BACKING_STEP)
-            .or_else(|_| reserve(end))
-            .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
-        self.backed.fetch_max(backed, Ordering::Relaxed);
+        // In proportion, lest many small logs take up memory that none of them uses.
+        let mut until = whole_pages(to + AHEAD.min(to / 2));
+        if let Some(file) = &self.sparse {
+            // What lies before, its own writer has reserved.
+            let reserve = |until| sys::allocate(file, HEADER_SIZE + from, HEADER_SIZE + until);
+            // Near the end of the disk what is ahead may be what does not fit.
+            if reserve(until).is_err() {
+                until = whole_pages(to);
+                reserve(until).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+            }
+        }
+        // One call is cheaper than a fault for each page, and not between reservation and commit. Where
+        // it fails, the faults come as they would have.
+        let (start, length) = ((HEADER_SIZE + from) as usize, (until - from) as usize);
+        let _ = (self.map).advise_range(Advice::PopulateWrite, start, length);
+        self.ready
+            .units()
+            .fetch_max(until / UNIT, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -281,11 +313,11 @@ impl Memory for Mapping {
     }
 
     #[inline(always)]
-    fn back(&self, end: u64) -> Result<(), i32> {
-        if end <= self.backed.load(Ordering::Relaxed) {
+    fn back(&self, from: u64, to: u64) -> Result<(), i32> {
+        if to <= self.ready.units().load(Ordering::Relaxed) {
             Ok(())
         } else {
-            self.back_more(end)
+            self.make_ready(from, to)
         }
     }
 
@@ -346,10 +378,55 @@ unsafe fn short_crc(from: *const u8, len: usize, head: [u8; 12], crc: u32) -> u3
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
+    fn memory(data_size: u64) -> (File, Mapping) {
+        let file = sys::memfd(&Default::default()).expect("a memfd");
+        file.set_len(HEADER_SIZE + data_size).expect("room");
+        let mapping = Mapping::new(&file, data_size, true, None).expect("a mapping");
+        (file, mapping)
+    }
+
+    #[test]
+    fn what_is_made_ready_ahead_is_bounded_and_in_proportion() {
+        let (file, mapping) = memory(8 << 20);
+        let taken = || file.metadata().expect("a file").blocks() * 512;
+        let mut used = 0;
+        for size in [20, 5000, 300, 1 << 20, 4, (6 << 20) + 8] {
+            mapping
+                .back(used / UNIT, (used + size) / UNIT)
+                .expect("space");
+            used += size;
+            let ahead = taken().checked_sub(used).expect("what is used is ready");
+            assert!(
+                ahead <= AHEAD.min(used / 2) + 4096,
+                "{ahead} ahead of {used}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_forked_child_knows_of_nothing_that_is_ready() {
+        let (_file, mapping) = memory(1 << 20);
+        mapping.back(0, 5).expect("space");
+        let ready = || mapping.ready.units().load(Ordering::Relaxed);
+        assert!(ready() >= 5);
+        // SAFETY: the child only loads a word and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: nothing of the parent's is touched.
+            unsafe { libc::_exit(i32::from(ready() != 0)) }
+        }
+        let mut status = -1;
+        // SAFETY: `status` is writable.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+    }
+
+    #[cfg(target_arch = "x86_64")]
     #[test]
     fn short_checksums_are_those_of_the_crate() {
         if !std::is_x86_feature_detected!("sse4.2") {

@@ -36,8 +36,8 @@ pub trait Memory {
     /// Zeroes everything, without taking space where there is none yet.
     fn zero_all(&self);
 
-    /// Makes sure that the units up to `end` can be written without a signal, or gives `errno`.
-    fn back(&self, end: u64) -> Result<(), i32>;
+    /// Makes sure that the units `from..to` can be written without a signal, or gives `errno`.
+    fn back(&self, from: u64, to: u64) -> Result<(), i32>;
 
     /// The time in [ticks](crate::layout::Hole), of a clock that all processes share.
     fn ticks(&self) -> u64;

@@ -216,6 +216,15 @@ pub fn page_size() -> u64 {
     }
 }
 
+/// Has forked children find zeroes in the private anonymous pages at `start`.
+///
+/// # Safety
+/// `len` bytes from `start`, a page boundary, are mapped, and zero is valid there.
+pub unsafe fn wipe_on_fork(start: *mut u8, len: usize) -> io::Result<()> {
+    // SAFETY: the caller says that the pages are mapped; their content does not change here.
+    check(unsafe { libc::madvise(start.cast(), len, libc::MADV_WIPEONFORK) }).map(drop)
+}
+
 /// Fails where growing a file to `length` would raise SIGXFSZ.
 pub fn check_file_size_limit(length: u64) -> io::Result<()> {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();

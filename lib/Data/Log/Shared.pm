@@ -995,7 +995,8 @@ the first, a loop around C<read_entry>.
 Appending a short entry costs little more than the method call, of which L</Function forms> save a
 part. C<append_multi> with many short entries saves most of it. Checksums, other processes that
 append at the same moment, and the first use of each page of memory add to it. It makes no system
-call unless somebody waits or the log is sparse.
+call unless somebody waits, or the pages are used for the first time by this process: then one for
+256 KiB at most, which is as much memory as a writer takes ahead of what it needs.
 
 C<sync> costs what the disk takes, so call it once for many entries; others may go on appending
 meanwhile.

@@ -204,6 +204,11 @@ static SV *plain_string(pTHX_ SV *arg) {
     return newSVpvn_flags(string, len, SVs_TEMP | SvUTF8(value));
 }
 
+PERL_STATIC_INLINE dls_data data_of(const SV *string) {
+    dls_data data = {BYTES(string), SvCUR(string), cBOOL(SvUTF8(string))};
+    return data;
+}
+
 static SV *wrap(pTHX_ HV *stash, void *handle, const MGVTBL *vtable, U16 flags) {
     SV *referent = newSV_type(SVt_PVMG);
     SV *self = newRV_noinc(referent);
@@ -233,6 +238,16 @@ PERL_STATIC_INLINE void set_payload(pTHX_ SV *sv, const dls_payload *payload) {
         SvUTF8_on(sv);
     else
         SvUTF8_off(sv);
+}
+
+PERL_STATIC_INLINE void set_offset(pTHX_ SV *sv, uint64_t offset) {
+    if (LIKELY(SvFLAGS(sv) == (SVt_IV | SVf_IOK | SVp_IOK))) {
+        SvIV_set(sv, offset);
+        SvTAINT(sv);
+    }
+    else {
+        sv_setuv(sv, offset);
+    }
 }
 
 static uint64_t position_of(pTHX_ SV *arg, const char *method) {
@@ -308,7 +323,7 @@ static uint64_t each_by_multicall(pTHX_ MAGIC *mg, CV *code, uint64_t at, uint64
             || dls_next(LOG(mg), at, patience, &payload) != DLS_STATUS_OK)
             break;
         set_payload(aTHX_ slots[0], &payload);
-        sv_setuv(slots[1], payload.offset);
+        set_offset(aTHX_ slots[1], payload.offset);
         MULTICALL;
         LEAVE_SCOPE(scope);
         FREETMPS;
@@ -618,7 +633,8 @@ append_multi(SV *self, ...)
   PREINIT:
     MAGIC *mg;
     dls_error *error;
-    dls_data *data;
+    dls_data few[64];
+    dls_data *data = few;
     uint64_t *offsets = NULL;
     const I32 count = items - 1;
     const U8 gimme = GIMME_V;
@@ -626,9 +642,11 @@ append_multi(SV *self, ...)
   PPCODE:
     mg = LIVE_LOG("append_multi");
     pin(aTHX_ self);
-    for (i = 1; i <= count && IS_PLAIN_STRING(ST(i)); i++)
-        ;
-    if (i <= count) {
+    if (count > (I32)C_ARRAY_LENGTH(few))
+        data = (dls_data *)SvPVX(sv_2mortal(newSV(count * sizeof *data)));
+    for (i = 0; i < count && IS_PLAIN_STRING(ST(i + 1)); i++)
+        data[i] = data_of(ST(i + 1));
+    if (i < count) {
         /* The user's code may change or free any of the others. */
         for (i = 1; i <= count; i++)
             if (IS_PLAIN_STRING(ST(i)))
@@ -638,12 +656,8 @@ append_multi(SV *self, ...)
         for (i = 1; i <= count; i++)
             ST(i) = plain_string(aTHX_ ST(i));
         croak_unless_live(aTHX_ mg, "->append_multi");
-    }
-    data = (dls_data *)SvPVX(sv_2mortal(newSV(count * sizeof *data + 1)));
-    for (i = 0; i < count; i++) {
-        data[i].data = BYTES(ST(i + 1));
-        data[i].len = SvCUR(ST(i + 1));
-        data[i].utf8 = cBOOL(SvUTF8(ST(i + 1)));
+        for (i = 0; i < count; i++)
+            data[i] = data_of(ST(i + 1));
     }
     if (gimme == G_LIST)
         offsets = (uint64_t *)SvPVX(sv_2mortal(newSV(count * sizeof *offsets + 1)));

@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use data_log_shared::header::{judge, Judgement, Whereabouts, MAGIC, PAGE};
@@ -218,8 +219,8 @@ impl<'a, M: Fuzzed> Trial<'a, M> {
 
     fn append_batch(&mut self, count: usize, len: usize) {
         let data = vec![b'b'; len + count];
-        let members = (1..=count).map(|n| Entry {
-            data: &data[..len + n],
+        let members = (0..count).map(|n| Entry {
+            data: &data[..len + n + 1],
             utf8: false,
         });
         if let Ok(mut at) = self.core.append_batch(members.clone()) {
@@ -243,7 +244,9 @@ impl<'a, M: Fuzzed> Trial<'a, M> {
 
     /// Where the entry found at or behind `at` ends.
     fn locate(&mut self, at: u64, patience: Patience) -> Option<u64> {
-        let found = self.core.locate(&mut self.position, at, patience)?;
+        let found = self
+            .core
+            .locate(Cell::from_mut(&mut self.position), at, patience)?;
         assert!(found.at >= at && found.next > found.at && found.next <= self.core.units());
         self.core.memory.bytes(found.at, found.len);
         Some(found.next)

@@ -1,5 +1,6 @@
 //! The models: a few processes at one log, and what must hold whatever they do.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 
@@ -108,7 +109,7 @@ fn id_of(handle: &Handle, at: u64, len: usize) -> u8 {
 fn replay(handle: &Handle, patience: Patience) -> (Vec<(u64, u8)>, u64) {
     let mut position = Position::default();
     let (mut entries, mut at) = (Vec::new(), 0);
-    while let Some(found) = handle.locate(&mut position, at, patience) {
+    while let Some(found) = handle.locate(Cell::from_mut(&mut position), at, patience) {
         entries.push((found.at, id_of(handle, found.at, found.len)));
         at = found.next;
     }

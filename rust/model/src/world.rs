@@ -519,7 +519,7 @@ impl Memory for Actor {
         self.zero(0, self.world.words.len() as u64);
     }
 
-    fn back(&self, _end: u64) -> Result<(), i32> {
+    fn back(&self, _from: u64, _to: u64) -> Result<(), i32> {
         Ok(())
     }
 

@@ -54,85 +54,123 @@ impl Entry<'_> {
 
 impl<M: Memory> Core<M> {
     /// Appends one entry; its place.
-    #[inline]
+    #[inline(always)]
     pub fn append(&self, entry: Entry<'_>) -> Result<u64, Refusal> {
-        self.place(entry.slot_size(), |at| self.fill(at, entry, false))
+        let size = entry.slot_size();
+        let at = self.reserve(size)?;
+        let word = self.fill(at, entry, false);
+        if self.commit(at, size, word) {
+            return Ok(at);
+        }
+        self.append_again(entry.data, entry.utf8)
+    }
+
+    // Not an `Entry`, which the caller would then have in memory instead of in registers.
+    #[cold]
+    fn append_again(&self, data: &[u8], utf8: bool) -> Result<u64, Refusal> {
+        let entry = Entry { data, utf8 };
+        self.place_again(entry.slot_size(), |at| self.fill(at, entry, false))
     }
 
     /// Appends all entries or none, as one reservation that the first member's commit publishes.
     /// Gives the place of the first; the others follow one another.
     pub fn append_batch<'a>(
         &self,
-        entries: impl Iterator<Item = Entry<'a>> + Clone,
+        entries: impl ExactSizeIterator<Item = Entry<'a>> + Clone,
     ) -> Result<u64, Refusal> {
-        let size = entries
-            .clone()
-            .try_fold(0u64, |sum, entry| sum.checked_add(entry.slot_size()))
-            .filter(|size| (1..=layout::MAX_RESERVATION).contains(size))
-            .ok_or(Refusal::Full)?;
+        // No memory holds so many entries that the sum comes near 2^64.
+        let size = entries.clone().map(|entry| entry.slot_size()).sum();
+        if !(1..=layout::MAX_RESERVATION).contains(&size) {
+            return Err(Refusal::Full);
+        }
         self.place(size, |first_at| {
-            let mut rest = entries.clone().peekable();
+            let mut rest = entries.clone();
             let first = match rest.next() {
                 Some(first) => first,
                 None => return layout::EMPTY,
             };
-            let more = rest.peek().is_some();
+            let more = rest.len() > 0;
+            let mut left = rest.len();
             let mut at = first_at + first.slot_size();
-            while let Some(entry) = rest.next() {
-                let word = self.fill_as(at, entry, rest.peek().is_some(), LATER);
+            for entry in rest {
+                left -= 1;
+                let word = self.fill_as(at, entry, left > 0, LATER);
                 // Pairs: B.
                 self.memory.store_word(at, word, Release);
                 at += entry.slot_size();
             }
+            // Last, since its aux is the attempt until then.
             self.fill(first_at, first, more)
         })
     }
 
-    #[inline]
     pub(super) fn place(&self, size: u64, fill: impl Fn(u64) -> u32) -> Result<u64, Refusal> {
-        for attempt in 0..=MAX_ATTEMPTS {
+        let at = self.reserve(size)?;
+        if self.commit(at, size, fill(at)) {
+            return Ok(at);
+        }
+        self.place_again(size, fill)
+    }
+
+    #[cold]
+    fn place_again(&self, size: u64, fill: impl Fn(u64) -> u32) -> Result<u64, Refusal> {
+        for attempt in 1..=MAX_ATTEMPTS {
             let at = self.reserve(size)?;
-            if attempt > 0 {
-                self.memory.store_aux(at, attempt);
-            }
-            let word = fill(at);
-            if self.commit(at, size, word) {
-                self.wake();
+            self.memory.store_aux(at, attempt);
+            if self.commit(at, size, fill(at)) {
                 return Ok(at);
             }
         }
         Err(Refusal::Full)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn reserve(&self, size: u64) -> Result<u64, Refusal> {
-        let mut tail = self.tail();
-        for race in 0..RACES {
-            if !self.holds(tail) {
-                return Err(if tail == Tail::RESETTING {
-                    Refusal::Resetting
-                } else {
-                    Refusal::Damaged
-                });
+        match self.race(size)? {
+            Some(reserved) => Ok(reserved),
+            None => self.reserve_politely(size),
+        }
+    }
+
+    #[cold]
+    fn reserve_politely(&self, size: u64) -> Result<u64, Refusal> {
+        for race in 1..RACES {
+            if race <= POLITE_RACES {
+                self.memory.back_off();
             }
-            let at = tail.end();
-            if size > self.units - at {
-                return Err(Refusal::Full);
-            }
-            self.memory.back(at + size).map_err(Refusal::NoSpace)?;
-            self.publish(tail);
-            let next = Tail::new(at, size);
-            // Pairs: T. Acquire on failure, since the loop goes on with what it saw.
-            match self.memory.exchange(Field::Tail, tail.0, next.0, AcqRel) {
-                Ok(_) => return Ok(at),
-                Err(_) if race < POLITE_RACES => {
-                    self.memory.back_off();
-                    tail = self.tail();
-                }
-                Err(now) => tail = Tail(now),
+            if let Some(reserved) = self.race(size)? {
+                return Ok(reserved);
             }
         }
         Err(Refusal::Damaged)
+    }
+
+    /// Reserves behind the last reservation, unless somebody else is first.
+    #[inline(always)]
+    fn race(&self, size: u64) -> Result<Option<u64>, Refusal> {
+        let tail = self.tail();
+        let at = tail.end();
+        // Both are far below 2^63, whatever the tail word holds.
+        if at + size > self.units {
+            return Err(self.refusal(tail));
+        }
+        self.memory.back(at, at + size).map_err(Refusal::NoSpace)?;
+        self.publish(tail);
+        let next = Tail::new(at, size);
+        // Pairs: T.
+        let raced = self.memory.exchange(Field::Tail, tail.0, next.0, AcqRel);
+        Ok(raced.ok().map(|_| at))
+    }
+
+    #[cold]
+    fn refusal(&self, tail: Tail) -> Refusal {
+        if tail == Tail::RESETTING {
+            Refusal::Resetting
+        } else if self.holds(tail) {
+            Refusal::Full
+        } else {
+            Refusal::Damaged
+        }
     }
 
     /// Puts the size of the last reservation into its own slot, before the tail forgets it (I1).
@@ -148,12 +186,12 @@ impl<M: Memory> Core<M> {
     }
 
     /// Writes payload and aux; the word to commit them with.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill(&self, at: u64, entry: Entry<'_>, more: bool) -> u32 {
         self.fill_as(at, entry, more, 0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn fill_as(&self, at: u64, entry: Entry<'_>, more: bool, kind: u32) -> u32 {
         let word = entry.word(more);
         self.memory.write_payload(at, entry.data);
@@ -169,20 +207,22 @@ impl<M: Memory> Core<M> {
         word
     }
 
-    /// False if the slot was sealed. Pairs: W, L.
-    #[inline]
+    /// Commits and wakes; false if the slot was sealed. Pairs: W, L.
+    #[inline(always)]
     pub(super) fn commit(&self, at: u64, size: u64, word: u32) -> bool {
-        let mut seen = self.memory.load_word(at, Relaxed);
-        // The word moves on once before it is final: somebody may publish the size.
-        for _ in 0..2 {
-            if seen != layout::EMPTY && seen != reserved_word(size) {
-                return false;
-            }
-            match self.memory.exchange_word(at, seen, word, SeqCst) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
-            }
+        let is_committed = match self.memory.exchange_word(at, layout::EMPTY, word, SeqCst) {
+            Ok(_) => true,
+            Err(seen) => self.commit_published(at, size, seen, word),
+        };
+        if is_committed {
+            self.wake();
         }
-        false
+        is_committed
+    }
+
+    /// The word moves on once before it is final: when somebody publishes the size.
+    #[cold]
+    fn commit_published(&self, at: u64, size: u64, seen: u32, word: u32) -> bool {
+        seen == reserved_word(size) && self.memory.exchange_word(at, seen, word, SeqCst).is_ok()
     }
 }

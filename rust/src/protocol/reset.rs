@@ -18,12 +18,14 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{Core, RACES};
-use crate::layout::{Checked, Field, Hole, Tail};
+use crate::layout::{self, Checked, Field, Hole, Tail};
 use crate::memory::Memory;
 
 /// The record of a reset that has nothing more to zero; else it is the units, and `IN_USE`.
 const NOTHING_LEFT: u64 = 0;
 const IN_USE: u64 = 1;
+/// Units of a log whose tail does not tell.
+const BEYOND: u64 = layout::MAX_DATA_SIZE / layout::UNIT + 1;
 
 impl<M: Memory> Core<M> {
     /// Empties the log, or finishes emptying it; `entries` is how many it held, for the statistics.
@@ -38,11 +40,9 @@ impl<M: Memory> Core<M> {
         store(Field::Synced, self.seal_field(Field::Synced, 0));
         // Also one who finishes a reset, since nobody knows whether its process came that far.
         let flushed = flush();
-        let left = self.unzeroed().unwrap_or(self.units);
-        if left < self.units {
-            self.memory.zero(0, left);
-        } else {
-            self.memory.zero_all();
+        match self.unzeroed() {
+            Some(left) if left <= self.units => self.memory.zero(0, left),
+            _ => self.memory.zero_all(),
         }
         self.conclude_reset();
         flushed
@@ -86,11 +86,7 @@ impl<M: Memory> Core<M> {
             if tail == Tail::RESETTING {
                 return true;
             }
-            let used = if self.holds(tail) {
-                tail.end()
-            } else {
-                self.units
-            };
+            let used = if self.holds(tail) { tail.end() } else { BEYOND };
             let record = self.reset_record(self.next_generation(), IN_USE + used);
             self.memory.store(Field::Reset, record, Relaxed);
             self.memory

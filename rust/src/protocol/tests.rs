@@ -12,6 +12,7 @@ pub(crate) struct Heap {
     data: Vec<AtomicU32>,
     clock: Cell<u64>,
     woken: Cell<u32>,
+    gave_back: Cell<bool>,
 }
 
 impl Heap {
@@ -65,9 +66,10 @@ impl Memory for Heap {
         }
     }
     fn zero_all(&self) {
+        self.gave_back.set(true);
         self.zero(0, self.data.len() as u64);
     }
-    fn back(&self, _end: u64) -> Result<(), i32> {
+    fn back(&self, _from: u64, _to: u64) -> Result<(), i32> {
         Ok(())
     }
     fn ticks(&self) -> u64 {
@@ -96,6 +98,7 @@ pub(crate) fn log_of(units: u64) -> Core<Heap> {
         data: (0..units).map(|_| AtomicU32::new(0)).collect(),
         clock: Cell::new(1000),
         woken: Cell::new(0),
+        gave_back: Cell::new(false),
     };
     let core = Core::new(heap, units, 42, true);
     for field in [Field::Generation, Field::Truncation, Field::Synced] {
@@ -124,7 +127,7 @@ fn replay_within(core: &Core<Heap>, patience: Patience) -> Vec<Vec<u8>> {
     let mut position = Position::default();
     let mut entries = Vec::new();
     let mut at = 0;
-    while let Some(found) = core.locate(&mut position, at, patience) {
+    while let Some(found) = core.locate(Cell::from_mut(&mut position), at, patience) {
         entries.push(core.memory.payload(found.at, found.len));
         at = found.next;
     }
@@ -267,7 +270,10 @@ fn only_a_boundary_that_the_walk_reaches_is_sealed() {
     core.append(entry(&fake)).unwrap();
     core.append(entry(b"next")).unwrap();
     let mut position = Position::default();
-    assert_eq!(core.locate(&mut position, 2, Patience::AtOnce), None);
+    assert_eq!(
+        core.locate(Cell::from_mut(&mut position), 2, Patience::AtOnce),
+        None
+    );
     assert_eq!(core.memory.payload(0, 16), fake);
 }
 
@@ -380,6 +386,23 @@ fn who_finishes_a_reset_puts_the_header_on_disk_before_it_zeroes() {
     };
     core.reset(0, flush).unwrap();
     assert!(flushed);
+}
+
+/// The space of a log that was exactly full used to be given back, and its other users, who took it for
+/// theirs, could find none there on a full disk.
+#[test]
+fn only_a_reset_that_cannot_tell_what_is_in_use_gives_space_back() {
+    let empty = |core: &Core<Heap>| core.reset(0, || Ok::<(), ()>(())).unwrap();
+    let core = log_of(5);
+    core.append(entry(b"twelve bytes")).unwrap();
+    empty(&core);
+    assert!(!core.memory.gave_back.get());
+
+    core.memory
+        .store(Field::Tail, Tail::new(1 << 35, 1).0, Ordering::SeqCst);
+    empty(&core);
+    assert!(core.memory.gave_back.get());
+    assert_eq!(core.append(entry(b"twelve bytes")), Ok(0));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //!
 //! Does not copy payloads.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, SeqCst};
 
 use super::append::MAX_ATTEMPTS;
@@ -185,35 +186,37 @@ impl<M: Memory> Core<M> {
     /// The first entry at or behind `at`, which need not be a boundary. What is still being written
     /// is sealed only if the walk from the beginning arrives there too (I3).
     #[inline(always)]
-    pub fn locate(&self, position: &mut Position, at: u64, patience: Patience) -> Option<Located> {
-        let tail = self.refresh(position);
-        match self.look(at, tail) {
-            Found::Entry(entry) if at == position.at => {
-                position.pass(&entry);
-                Some(entry)
+    pub fn locate(
+        &self,
+        position: &Cell<Position>,
+        at: u64,
+        patience: Patience,
+    ) -> Option<Located> {
+        let tail = self.readable_tail();
+        // In this order, see `refresh`.
+        if position.get().generation == self.generation() {
+            if let Found::Entry(entry) = self.look(at, tail) {
+                let mut walked = position.get();
+                walked.meet(&entry);
+                position.set(walked);
+                return Some(entry);
             }
-            Found::Entry(entry) => Some(entry),
-            Found::End => None,
-            _ => self.locate_behind(position, at, tail, patience),
         }
+        let mut walked = position.get();
+        let found = self.search(&mut walked, at, patience);
+        position.set(walked);
+        found
     }
 
     #[cold]
     #[inline(never)]
-    fn locate_behind(
-        &self,
-        position: &mut Position,
-        at: u64,
-        tail: Tail,
-        patience: Patience,
-    ) -> Option<Located> {
+    fn search(&self, position: &mut Position, at: u64, patience: Patience) -> Option<Located> {
+        let tail = self.refresh(position);
         let mut at = at;
         loop {
             match self.look(at, tail) {
                 Found::Entry(entry) => {
-                    if at == position.at {
-                        position.pass(&entry);
-                    }
+                    position.meet(&entry);
                     return Some(entry);
                 }
                 Found::Sealed { next } => at = next,
@@ -297,9 +300,17 @@ impl<M: Memory> Core<M> {
 
 impl Position {
     #[inline]
-    pub(super) fn pass(&mut self, entry: &Located) {
+    fn pass(&mut self, entry: &Located) {
         self.at = entry.next;
         self.count += 1;
+    }
+
+    /// Passes an entry that was found some other way, if it is the next one.
+    #[inline]
+    fn meet(&mut self, entry: &Located) {
+        if entry.at == self.at {
+            self.pass(entry);
+        }
     }
 
     /// A walk of the same generation from a boundary known from elsewhere; it counts from there.
