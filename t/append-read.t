@@ -160,6 +160,38 @@ subtest 'an offset without an entry reads as nothing' => sub {
     is_deeply( [ replay($log) ], [ map { "number $_" } 1 .. 3 ], 'the log is as it was' );
 };
 
+subtest 'both results of one call in the source are independent of those of its next' => sub {
+    my $log  = Data::Log::Shared->new( undef, 1000 );
+    my @at   = map { $log->append("entry $_") } 1 .. 3;
+    my @all  = map { ( "entry $_", $at[$_] // $log->tail_offset ) } 1 .. 3;
+    my $read = sub { $log->read_entry( $_[0] ) };
+    my $keep = sub { \@_ };
+
+    my @aliased;
+    for my $offset (@at) { push @aliased, \$_ for $log->read_entry($offset) }
+    my @in_hash;
+    for my $offset (@at) { my %result; @result{qw(data next)} = $log->read_entry($offset); push @in_hash, \%result }
+    my @changed;
+    for my $offset (@at) { push @changed, map { $_ .= '!' } $log->read_entry($offset) }
+
+    my $deep = sub {
+        my ( $self, @offsets ) = @_;
+        my $offset = shift @offsets // return;
+        return ( $log->read_entry($offset), $self->( $self, @offsets ) );
+    };
+    is_deeply( [ map { $log->read_entry($_) } @at ],                   \@all, 'in a list' );
+    is_deeply( [ map { $$_ } map { \( $log->read_entry($_) ) } @at ],  \@all, 'referred to' );
+    is_deeply( [ map { @{ $keep->( $log->read_entry($_) ) } } @at ],   \@all, 'as arguments that are kept' );
+    is_deeply( [ map { $read->($_) } @at ],                            \@all, 'returned by a sub' );
+    is_deeply( [ map { $$_ } @aliased ],                               \@all, 'aliased by a loop' );
+    is_deeply( [ map { @$_{qw(data next)} } @in_hash ],                \@all, 'in hashes' );
+    is_deeply( [ $deep->( $deep, @at ) ],                              \@all, 'in a recursion' );
+    is_deeply( [ map { do { $log->read_entry($_) } } @at ],            \@all, 'out of a block' );
+    is_deeply( [ map { my @r = $log->read_entry($_); $_ .= '' for @r; @r } @at ], \@all, 'made strings' );
+    is_deeply( \@changed, [ map { "$_!" } @all ], 'changed in place' );
+    is_deeply( [ map { scalar $log->read_entry($_) } @at ], [ @all[ 1, 3, 5 ] ], 'the last one in scalar context' );
+};
+
 subtest 'a patience changes nothing about what is there' => sub {
     my $log = Data::Log::Shared->new( undef, 1000 );
     $log->append('here');

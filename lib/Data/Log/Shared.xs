@@ -276,6 +276,28 @@ static SV *returned_payload(pTHX_ SV *targ, const dls_payload *payload) {
     return targ;
 }
 
+static const MGVTBL second_vtable = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+
+/* An op has one TARG. A second one hangs on it, and is copied by whoever keeps it as a TARG is; a new
+ * mortal would be an eighth of a read. */
+static SV *second_targ(pTHX_ SV *targ) {
+    MAGIC *mg = SvTYPE(targ) >= SVt_PVMG ? SvMAGIC(targ) : NULL;
+    SV *second;
+    while (mg && mg->mg_virtual != &second_vtable)
+        mg = mg->mg_moremagic;
+    if (LIKELY(mg))
+        return mg->mg_obj;
+    if (!SvPADTMP(targ))
+        return sv_newmortal();
+    second = newSViv(0);
+    SvPADTMP_on(second);
+    sv_magicext(targ, second, PERL_MAGIC_ext, &second_vtable, NULL, 0);
+    /* It is there to be found, and does nothing that Perl would have to look out for. */
+    SvRMAGICAL_off(targ);
+    SvREFCNT_dec_NN(second);
+    return second;
+}
+
 static bool is_reusable(const SV *sv) {
     return sv && SvREFCNT(sv) == 1 && !SvTHINKFIRST(sv) && !SvMAGICAL(sv) && !SvOBJECT(sv)
         && SvTYPE(sv) <= SVt_PVMG;
@@ -705,6 +727,7 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     dXSTARG;
     MAGIC *mg;
     dls_payload payload;
+    SV *second;
     uint64_t at, patience_us;
   PPCODE:
     if (ix)
@@ -725,7 +748,9 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     XSprePUSH;
     EXTEND(SP, 2);
     PUSHs(returned_payload(aTHX_ TARG, &payload));
-    PUSHs(sv_2mortal(newSVuv(payload.next)));
+    second = second_targ(aTHX_ TARG);
+    set_offset(aTHX_ second, payload.next);
+    PUSHs(second);
 
 UV
 each_entry(SV *self, SV *callback, SV *from = NULL, SV *patience = NULL)
