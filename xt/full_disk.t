@@ -31,16 +31,22 @@ sub mounted {
     return $folder;
 }
 
+sub loop_mounted {
+    my ($make) = @_;
+    my ($name) = $make =~ /(ext\d)/;
+    my $image = scratch("$name.img");
+    open my $file, '>', $image or die "$image: $!";
+    truncate $file, 16 << 20 or die "truncate: $!";
+    close $file;
+    run("$make $image") or return;
+    return mounted( scratch($name), "-o loop $image" );
+}
+
 my %filesystems = (
     tmpfs => sub { mounted( scratch('tmpfs'), '-t tmpfs -o size=8m none' ) },
-    ext4  => sub {
-        my $image = scratch('ext4.img');
-        open my $file, '>', $image or die "$image: $!";
-        truncate $file, 16 << 20 or die "truncate: $!";
-        close $file;
-        run("mkfs.ext4 -q -m 0 -O ^has_journal $image") or return;
-        return mounted( scratch('ext4'), "-o loop $image" );
-    },
+    ext4 => sub { loop_mounted('mkfs.ext4 -q -m 0 -O ^has_journal') },
+    # It cannot be asked to reserve space.
+    ext2 => sub { loop_mounted('mkfs.ext2 -q -m 0') },
 );
 
 # Takes all space but so many bytes, in files that are not logs.
@@ -202,11 +208,37 @@ sub full_disk {
     return;
 }
 
+# Where a filesystem cannot be asked for space, the C library writes a zero into each block that seems
+# empty: over the entries of others.
+sub busy_disk {
+    my ($folder) = @_;
+    my $path     = "$folder/busy";
+    my $log      = Data::Log::Shared->new( $path, 12 << 20, 0600, sparse => 1 );
+    my $each     = 4000;
+    my @pids     = map {
+        my $letter = $_;
+        in_child(
+            sub {
+                my $own = Data::Log::Shared->new( $path, 1 );
+                $own->append( $letter x ( 100 + rand 1500 ) ) // die 'full' for 1 .. $each;
+            }
+        )
+    } 'a' .. 'c';
+    ok( reap(@pids), 'all are written' );
+    my $wrong = 0;
+    $log->each_entry( sub { $wrong++ if $_[0] !~ /^(.)\1+\z/ } );
+    is( $wrong, 0, 'and read as they were written' );
+    is_deeply( [ @{ $log->verify }{qw(entries damaged)} ], [ 3 * $each, 0 ], 'none is damaged' );
+    unlink $path;
+    return;
+}
+
 for my $name ( sort keys %filesystems ) {
     my $folder = $filesystems{$name}->();
   SKIP: {
         skip "no $name can be mounted here" if !$folder;
-        subtest "a full $name" => sub { full_disk($folder) };
+        subtest "writers that take space of a $name, sparse" => sub { busy_disk($folder) } if $name ne 'tmpfs';
+        subtest "a full $name"                               => sub { full_disk($folder) };
     }
 }
 

@@ -116,6 +116,26 @@ impl Mapping {
         self.map.flush_range(from as usize, (to - from) as usize)
     }
 
+    /// Reserves the bytes `from..to` of the file while others write them.
+    pub fn reserve(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
+        match sys::allocate(file, from, to) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                assert!(
+                    from <= to && to <= self.bytes(),
+                    "range outside the mapping"
+                );
+                let start = from - from % sys::page_size();
+                // SAFETY: the range was just found to lie inside the mapping; a file that space is
+                // reserved for is mapped for writing.
+                unsafe {
+                    let pages = self.map.as_mut_ptr().add(start as usize);
+                    sys::populate(pages, (to - start) as usize)
+                }
+            }
+            result => result,
+        }
+    }
+
     #[inline(always)]
     fn field(&self, field: Field) -> &AtomicU64 {
         // SAFETY: fields lie in the header page, which is mapped as long as `self` lives, at
@@ -173,7 +193,7 @@ impl Mapping {
         let mut until = whole_pages(to + AHEAD.min(to / 2));
         if let Some(file) = &self.sparse {
             // What lies before, its own writer has reserved.
-            let reserve = |until| sys::allocate(file, HEADER_SIZE + from, HEADER_SIZE + until);
+            let reserve = |until| self.reserve(file, HEADER_SIZE + from, HEADER_SIZE + until);
             // Near the end of the disk what is ahead may be what does not fit.
             if reserve(until).is_err() {
                 until = whole_pages(to);

@@ -213,11 +213,6 @@ impl Region {
         path: Option<(PathBuf, PathBuf)>,
         identity: Identity,
     ) -> Result<Region> {
-        let metadata = file.metadata().map_err(failed("look at the file"))?;
-        if !identity.sparse && metadata.blocks() * 512 < identity.file_length() {
-            // A copy may have lost space that the original had.
-            sys::allocate(&file, 0, identity.file_length()).map_err(failed("reserve space"))?;
-        }
         let backing = if identity.sparse && !is_memfd(&file)? {
             Some(
                 file.try_clone()
@@ -228,6 +223,13 @@ impl Region {
         };
         let mapping = Mapping::new(&file, identity.data_size, identity.sparse, backing)
             .map_err(failed("map"))?;
+        let metadata = file.metadata().map_err(failed("look at the file"))?;
+        if !identity.sparse && metadata.blocks() * 512 < identity.file_length() {
+            // A copy may have lost space that the original had.
+            mapping
+                .reserve(&file, 0, identity.file_length())
+                .map_err(failed("reserve space"))?;
+        }
         let region = Self::of(mapping, file, kind, path, identity)?;
         region.begin_life()?;
         Ok(region)
@@ -364,7 +366,7 @@ impl Region {
                 break;
             }
         }
-        sys::allocate(&self.file, 0, end)?;
+        sys::allocate_alone(&self.file, 0, end)?;
         Ok((end - HEADER_SIZE) / UNIT)
     }
 
@@ -627,7 +629,7 @@ fn write_log(file: &File, identity: &Identity, durable: bool) -> Result<()> {
         file.set_len(length)
             .map_err(failed("set the file's size"))?;
     } else {
-        sys::allocate(file, 0, length).map_err(failed("reserve space"))?;
+        sys::allocate_alone(file, 0, length).map_err(failed("reserve space"))?;
     }
     sync()
         .and_then(|()| file.write_all_at(&page[SECTOR..], SECTOR as u64))

@@ -187,24 +187,59 @@ pub fn link_fd(fd: &impl AsRawFd, path: &Path) -> io::Result<()> {
     .map(drop)
 }
 
-/// Reserves the bytes `from..to`, growing the file if need be. In pieces, since some filesystems
-/// undo a piece that a signal interrupted.
+/// Reserves the bytes `from..to`, growing the file if need be, and changes none that is there. In
+/// pieces, since some filesystems undo a piece that a signal interrupted. Not all can do it.
 pub fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    in_pieces(from, to, |at, len| {
+        // SAFETY: no pointers.
+        retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, at, len) }).map(drop)
+    })
+}
+
+/// The same on any filesystem, for a file that nobody else writes: where it can't be asked for, the
+/// library reads each block and writes a zero into it, unaware of what is stored there in between.
+pub fn allocate_alone(file: &File, from: u64, to: u64) -> io::Result<()> {
+    in_pieces(from, to, |at, len| loop {
+        // SAFETY: no pointers.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), at, len) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    })
+}
+
+fn in_pieces(
+    from: u64,
+    to: u64,
+    mut reserve: impl FnMut(libc::off_t, libc::off_t) -> io::Result<()>,
+) -> io::Result<()> {
     const PIECE: u64 = 64 << 20;
     let mut at = from;
     while at < to {
         let len = PIECE.min(to - at);
-        // SAFETY: no pointers.
-        let error = unsafe {
-            libc::posix_fallocate(file.as_raw_fd(), at as libc::off_t, len as libc::off_t)
-        };
-        match error {
-            0 => at += len,
-            libc::EINTR => {}
-            error => return Err(io::Error::from_raw_os_error(error)),
-        }
+        reserve(at as libc::off_t, len as libc::off_t)?;
+        at += len;
     }
     Ok(())
+}
+
+/// Gives pages of a shared mapping their space in the file, as a store to each would, but for the
+/// signal where there is none.
+///
+/// # Safety
+/// The pages are mapped, and may be written.
+pub unsafe fn populate(start: *mut u8, len: usize) -> io::Result<()> {
+    // SAFETY: the caller says that they are mapped; no byte is changed.
+    let result = retry(|| unsafe { libc::madvise(start.cast(), len, libc::MADV_POPULATE_WRITE) });
+    result
+        .map(drop)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::EFAULT) => io::Error::from_raw_os_error(libc::ENOSPC),
+            // A kernel before 5.14.
+            Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+            _ => error,
+        })
 }
 
 /// Bytes of a page of memory.
