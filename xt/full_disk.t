@@ -199,6 +199,29 @@ sub full_disk {
             is( files($folder), 'sparse', 'there is nothing else' );
             unlink $path;
         }
+        # It gave its space back, and handles that had met the space stored to where none was any more.
+        for my $damaged ( 0, 1 ) {
+            my $log   = Data::Log::Shared->new( $path, 1 << 20, 0600, sparse => 1 );
+            my $data  = 'x' x 4088;
+            my $other = Data::Log::Shared->new( $path, 1 );
+            my $all   = sub {
+                my ($handle) = @_;
+                my $n = 0;
+                $n++ while defined $handle->append($data);
+                return $n;
+            };
+            is( $all->($log), 256, 'a full sparse log' . ( $damaged ? ', its tail overwritten' : '' ) );
+            $other->reset;
+            is( $all->($other), 256, '... filled by another handle' );
+            patch( $path, 128, 'no tail.' ) if $damaged;
+            $log->reset;
+            fill( $folder, 0 );
+            for my $handle ( $log, $other ) {
+                is( from_child( sub { $all->($handle) } ), 256, '... keeps its space over a reset' );
+                $handle->reset;
+            }
+            unlink $path, "$folder/filler";
+        }
         fill( $folder, 0 );
         refused( 'cannot be created without a block for its header',
             new => sub { Data::Log::Shared->new( $path, $SIZE, 0600, sparse => 1 ) } );

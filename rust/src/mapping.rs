@@ -136,6 +136,28 @@ impl Mapping {
         }
     }
 
+    /// Zeroes what the file has of the region.
+    fn zero_data(&self, file: &File) -> io::Result<()> {
+        let mut end = HEADER_SIZE;
+        while let Some((start, stop)) = sys::next_data(file, end)? {
+            let unit = |byte: u64| ((byte - HEADER_SIZE) / UNIT).min(self.units());
+            self.zero(unit(start), unit(stop));
+            end = stop;
+        }
+        Ok(())
+    }
+
+    /// Gives the region's memory back.
+    fn drop_pages(&self) -> bool {
+        let data = self.map.len() - HEADER;
+        // SAFETY: the range is that of the data region, page-aligned, and to lose its pages makes
+        // it zero without invalidating anything.
+        unsafe {
+            let start = self.map.as_mut_ptr().add(HEADER).cast();
+            libc::madvise(start, data, libc::MADV_REMOVE) == 0
+        }
+    }
+
     #[inline(always)]
     fn field(&self, field: Field) -> &AtomicU64 {
         // SAFETY: fields lie in the header page, which is mapped as long as `self` lives, at
@@ -297,19 +319,14 @@ impl Memory for Mapping {
     }
 
     fn zero_all(&self) {
-        if self.has_holes {
-            let data = self.map.len() - HEADER;
-            // SAFETY: the range is that of the data region, page-aligned, and to lose its pages makes
-            // it zero without invalidating anything.
-            let removed = unsafe {
-                let start = self.map.as_mut_ptr().add(HEADER).cast();
-                libc::madvise(start, data, libc::MADV_REMOVE) == 0
-            };
-            if removed {
-                return;
-            }
+        // A file keeps the space it has, since other handles rely on that.
+        let done = match &self.sparse {
+            Some(file) => self.zero_data(file).is_ok(),
+            None => self.has_holes && self.drop_pages(),
+        };
+        if !done {
+            self.zero(0, self.units());
         }
-        self.zero(0, self.units());
     }
 
     #[cold]
