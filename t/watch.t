@@ -69,4 +69,32 @@ subtest 'the thread ends' => sub {
     is( threads_here(), 1, '... and ends with its handle' );
 };
 
+# Where a process could not open the file again, its threads did not exclude one another: one that woke
+# up during the reset finished it, once more, over what was appended next.
+subtest 'it leaves a reset of its process alone' => sub {
+    my $lost = as_nobody(
+        sub {
+            my $folder = File::Temp::tempdir( TMPDIR => 1, CLEANUP => 1 );
+            my @logs   = map { Data::Log::Shared->new( "$folder/log", 64 << 20 ) } 1 .. 8;
+            chmod 0, "$folder/log" or die $!;
+            $_->watch for @logs;
+            my $large = 'x' x ( 60 << 20 );
+            my $lost  = 0;
+            for ( 1 .. 10 ) {
+                $logs[0]->append($large) // die 'full';
+                $logs[0]->reset;
+                $logs[0]->append("entry $_") for 1 .. 5;
+                select undef, undef, undef, 0.02;
+                $lost++ if $logs[0]->entry_count != 5;
+                $logs[0]->reset;
+            }
+            undef @logs;
+            unlink "$folder/log";
+            rmdir $folder;
+            return $lost;
+        }
+    );
+    is( $lost, 0, 'and what is appended behind it' );
+};
+
 done_testing;

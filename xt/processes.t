@@ -51,6 +51,37 @@ subtest 'sixty-four processes, made at different times' => sub {
     }
 };
 
+# As each is the first process of its namespace, the child took its parent's thread for its own and
+# waited for it for ever.
+subtest 'a child with the number of its parent' => sub {
+    my %unshare = ( x86_64 => 272, aarch64 => 97 );
+    my ($number) = map { $unshare{$_} // () } ( POSIX::uname() )[4];
+    plan skip_all => 'only root can make namespaces here' if $> != 0 || !$number || system 'unshare --pid --fork true';
+    my $program = spew( scratch('namespaces.pl'), <<'PERL' );
+use strict;
+use warnings;
+use Data::Log::Shared;
+
+my ($unshare) = @ARGV;
+my $log = Data::Log::Shared->new( undef, 1000 );
+my $watched = $log->watch;
+syscall( $unshare, 0x2000_0000 ) == 0 or die "unshare: $!";
+my $pid = fork // die "fork: $!";
+if ( !$pid ) {
+    alarm 60;
+    print "child $$", $log->watch == $watched ? " watches as its parent\n" : " watches\n";
+    $log->append('heard');
+    undef $log;
+    exit;
+}
+waitpid $pid, 0;
+print "parent $$ $?\n";
+PERL
+    my @perl = ( $^X, ( map { "-I$_" } grep { !ref } @INC ), $program, $number );
+    open my $out, '-|', qw(unshare --pid --fork), @perl or die "unshare: $!";
+    is( join( '', <$out> ), "child 1 watches\nparent 1 0\n", 'watches for itself and ends' );
+};
+
 my $threads = spew( scratch('threads.pl'), <<'PERL' );
 use strict;
 use warnings;

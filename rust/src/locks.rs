@@ -8,6 +8,7 @@
 //! the purpose, since processes that share a description do not exclude one another.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -48,14 +49,52 @@ pub fn try_lock_as(owner: Owner, file: &File, byte: Byte, lock: Lock) -> Result<
 
 /// Waits for a lock, but not for ever.
 pub fn lock_as(owner: Owner, file: &File, byte: Byte, lock: Lock) -> Result<()> {
+    wait_for(byte, || {
+        Ok(try_lock_as(owner, file, byte, lock)?.then_some(()))
+    })
+}
+
+fn wait_for<T>(byte: Byte, attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
-    while !try_lock_as(owner, file, byte, lock)? {
-        if start.elapsed() > LIMIT {
-            return Err(Reason::LockTimeout { lock: byte.1 }.into());
+    loop {
+        match attempt()? {
+            Some(had) => return Ok(had),
+            None if start.elapsed() > LIMIT => {
+                return Err(Reason::LockTimeout { lock: byte.1 }.into())
+            }
+            None => sleep(POLL),
         }
-        sleep(POLL);
     }
-    Ok(())
+}
+
+/// The process whose thread has taken its turn, or 0.
+static TURN: AtomicU64 = AtomicU64::new(0);
+
+/// One thread's turn among those of its process, which the process's own locks do not keep apart.
+#[derive(Debug)]
+pub struct Turn(());
+
+impl Turn {
+    pub fn wait(byte: Byte) -> Result<Turn> {
+        wait_for(byte, || Ok(Turn::take()))
+    }
+
+    pub fn take() -> Option<Turn> {
+        let here = sys::incarnation();
+        // What a thread of the parent had when it forked is nobody's here.
+        let seen = TURN.load(Ordering::Relaxed);
+        let taken = seen != here
+            && TURN
+                .compare_exchange(seen, here, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        taken.then(|| Turn(()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURN.store(0, Ordering::Release);
+    }
 }
 
 pub fn unlock_as(owner: Owner, file: &File, byte: Byte) -> Result<()> {

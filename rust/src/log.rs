@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::process;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ pub const NO_DEADLINE: u64 = u64::MAX;
 /// An eventfd, closed with its last user if it is ours.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Own { fd: Arc<OwnedFd>, process: u32 },
+    Own { fd: Arc<OwnedFd>, process: u64 },
     Users(RawFd),
 }
 
@@ -52,7 +51,7 @@ impl Event {
 
     /// An eventfd that a parent made is the parent's: who takes its count takes it from both.
     fn is_inherited(&self) -> bool {
-        matches!(self, Event::Own { process, .. } if *process != process::id())
+        matches!(self, Event::Own { process, .. } if *process != sys::incarnation())
     }
 }
 
@@ -706,7 +705,7 @@ impl Log {
             None => {
                 let made = Event::Own {
                     fd: Arc::new(sys::eventfd().map_err(failed("create an eventfd"))?),
-                    process: process::id(),
+                    process: sys::incarnation(),
                 };
                 *event = Some(made.clone());
                 Ok(made)

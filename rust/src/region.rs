@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use crate::error::{failed, Error, Reason, Result};
 use crate::header::{self, judge, Identity, Judgement, Whereabouts, MAGIC, PAGE};
 use crate::layout::{Checked, Field, Hole, HEADER_SIZE, MAX_DATA_SIZE, UNIT};
-use crate::locks::{self, ATTACH, CHANGE, LIFE};
+use crate::locks::{self, Turn, ATTACH, CHANGE, LIFE};
 use crate::mapping::Mapping;
 use crate::memory::Memory;
 use crate::protocol::Core;
@@ -398,6 +398,15 @@ impl Region {
             // The process has given up the right to open it, or /proc is not there. A description
             // may be shared with forked processes, so the lock is the process's then.
             Err(_) => (&self.file, Owner::Process),
+        };
+        // The thread that watches may meet a reset of this very process.
+        let _turn = match (owner, wait) {
+            (Owner::Description, _) => None,
+            (Owner::Process, true) => Some(Turn::wait(CHANGE)?),
+            (Owner::Process, false) => match Turn::take() {
+                None => return Ok(None),
+                turn => turn,
+            },
         };
         if wait {
             locks::lock_as(owner, file, CHANGE, Lock::Exclusive)?;

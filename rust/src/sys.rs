@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::io::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Once;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 {
@@ -332,6 +333,22 @@ pub fn duplicate(fd: RawFd) -> io::Result<(File, bool)> {
 pub fn check_open(fd: RawFd) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).map(drop)
+}
+
+static FORKS: AtomicU64 = AtomicU64::new(1);
+
+/// A number other than 0 that no ancestor of this process had, as its id may have been in another
+/// namespace.
+pub fn incarnation() -> u64 {
+    extern "C" fn forked() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    static COUNTING: Once = Once::new();
+    COUNTING.call_once(|| {
+        // SAFETY: `forked` may run in any child, since it does nothing but add.
+        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    });
+    FORKS.load(Ordering::Relaxed)
 }
 
 /// Runs `body` with all signals blocked in this thread, as they are in threads that it starts.

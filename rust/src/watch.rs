@@ -9,7 +9,6 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem;
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -39,7 +38,7 @@ impl Clone for Watching {
 impl Watching {
     /// Whether a thread of this very process is at work.
     pub(crate) fn is_on(&self) -> bool {
-        (self.0.borrow().as_ref()).map_or(false, |watch| watch.process == process::id())
+        (self.0.borrow().as_ref()).map_or(false, |watch| watch.process == sys::incarnation())
     }
 
     /// Signals `event` from now on whenever the count of entries differs from what `log` saw last.
@@ -60,7 +59,7 @@ struct Watch {
     thread: Option<JoinHandle<()>>,
     /// To wake the thread by.
     region: Arc<Region>,
-    process: u32,
+    process: u64,
 }
 
 impl Watch {
@@ -77,7 +76,7 @@ impl Watch {
             shall_stop,
             thread: Some(thread),
             region,
-            process: process::id(),
+            process: sys::incarnation(),
         })
     }
 }
@@ -100,7 +99,7 @@ impl Drop for Watch {
             Some(thread) => thread,
             None => return,
         };
-        if self.process != process::id() {
+        if self.process != sys::incarnation() {
             // There is no such thread here; to join it would be to wait for ever.
             mem::forget(thread);
             return;

@@ -543,8 +543,7 @@ process that opens a log and then gives up its rights (C<setuid>, a chroot witho
 F</proc>) can do all that it could before, C<reset> and C<sync> included. Only C<unlink> asks for
 rights again, those to the directory.
 
-Having no way to open the file again, C<reset> then locks the log for the whole process, so threads of
-one process must not reset it at the same time. C<new_from_fd> opens a file anew and needs the right
+C<new_from_fd> opens a file anew and needs the right
 to; a memfd it takes as it is.
 
 =head1 SIGNALS
