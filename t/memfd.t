@@ -186,4 +186,34 @@ SKIP: {
     };
 }
 
+# The CRC-32C of the header.
+sub sum_of {
+    my ($bytes) = @_;
+    my $sum = 0xffff_ffff;
+    for my $byte ( unpack 'C*', $bytes ) {
+        $sum ^= $byte;
+        $sum = $sum & 1 ? ( $sum >> 1 ) ^ 0x82f6_3b78 : $sum >> 1 for 1 .. 8;
+    }
+    return $sum ^ 0xffff_ffff;
+}
+
+# Space was reserved for one that says that it has all its space, though it costs its maker nothing to
+# say so.
+subtest 'one of another process takes no more memory than it has' => sub {
+    my $log    = Data::Log::Shared->new_memfd( 'sparse', 64 << 20 );
+    my $handle = perl_handle( $log->memfd );
+    sysseek $handle, 0, 0 or die "seek: $!";
+    sysread $handle, my $head, 128;
+    is( unpack( 'L', substr $head, 124 ), sum_of( substr $head, 8, 116 ), 'the header has a checksum' );
+    substr $head, 48,  8, pack 'Q', 0;
+    substr $head, 124, 4, pack 'L', sum_of( substr $head, 8, 116 );
+    sysseek $handle, 0, 0 or die "seek: $!";
+    syswrite $handle, $head;
+    my $attached = Data::Log::Shared->new_from_fd( $log->memfd );
+    is( $attached->stats->{sparse}, 0, 'it says that it is not sparse' );
+    cmp_ok( ( stat $handle )[12] * 512, '<', 1 << 20, '... and stays as small as it is' );
+    $attached->append('works');
+    is( $log->entry_count, 1, '... and works' );
+};
+
 done_testing;

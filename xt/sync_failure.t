@@ -14,6 +14,7 @@ use Data::Log::Shared;
 my $library = scratch('failing.so');
 my $switch  = scratch('fail');
 my $writes  = scratch('writes');
+my $syncfs  = scratch('syncfs');
 
 if ( !$ENV{LOG_TEST_FAILING} ) {
     my $source = spew( scratch('failing.c'), <<'END');
@@ -35,6 +36,12 @@ static int flush(void)
 int msync(void *at, size_t length, int flags) { return flush(); }
 int fsync(int fd) { return flush(); }
 
+int syncfs(int fd)
+{
+    unlink(getenv("LOG_TEST_SYNCFS"));
+    return flush();
+}
+
 ssize_t pwrite64(int fd, const void *from, size_t length, off_t at)
 {
     FILE *list = fopen(getenv("LOG_TEST_WRITES"), "a");
@@ -47,12 +54,13 @@ ssize_t pwrite64(int fd, const void *from, size_t length, off_t at)
 END
     system("$Config{cc} -shared -fPIC -o '$library' '$source' 2>/dev/null") == 0
       or plan skip_all => 'no C compiler';
-    local @ENV{qw(LD_PRELOAD LOG_TEST_FAILING LOG_TEST_SWITCH LOG_TEST_WRITES)} =
-      ( $library, 1, $switch, $writes );
+    local @ENV{qw(LD_PRELOAD LOG_TEST_FAILING LOG_TEST_SWITCH LOG_TEST_WRITES LOG_TEST_SYNCFS)} =
+      ( $library, 1, $switch, $writes, $syncfs );
     exit( system( $^X, ( map { "-I$_" } grep { !ref } @INC ), $0 ) >> 8 );
 }
 $switch = $ENV{LOG_TEST_SWITCH};
 $writes = $ENV{LOG_TEST_WRITES};
+$syncfs = $ENV{LOG_TEST_SYNCFS};
 
 sub failing {
     my ($code) = @_;
@@ -161,6 +169,34 @@ subtest 'a recovery that cannot write' => sub {
     my %written = map { split } split /\n/, slurp($writes);
     is( $written{4096}, $end, '... and writes again what there is' );
     cmp_ok( $written{ 4096 + $end }, '>=', 11, '... and zeros over what was cut' );
+};
+
+# With too many files open it was left out without a word, and in a power cut the name could be lost with
+# all that was in the log.
+subtest 'the directory' => sub {
+    my $log    = fresh('named');
+    my $synced = sub {
+        my ($handle) = @_;
+        spew( $syncfs, '' );
+        $handle->sync;
+        return -e $syncfs ? 'by itself' : 'with its filesystem';
+    };
+    my $synced_without_descriptors = sub {
+        my ($handle) = @_;
+        my @open;
+        spew( $syncfs, '' );
+        while ( open my $file, '<', $syncfs ) { push @open, $file }
+        $handle->sync;
+        return -e $syncfs ? 'by itself' : 'with its filesystem';
+    };
+    is( $synced->($log), 'by itself', 'is flushed' );
+    $log = Data::Log::Shared->new( $log->path, 1 );
+    my $without = from_child( sub { $synced_without_descriptors->($log) } );
+    is( $without, 'with its filesystem', '... also when it cannot be opened' );
+    $log->unlink;
+    $log = fresh('gone');
+    $log->unlink;
+    is( $synced->($log), 'by itself', '... unless the log is in none' );
 };
 
 subtest 'creation' => sub {

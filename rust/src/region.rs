@@ -213,7 +213,8 @@ impl Region {
         path: Option<(PathBuf, PathBuf)>,
         identity: Identity,
     ) -> Result<Region> {
-        let backing = if identity.sparse && !is_memfd(&file)? {
+        let in_memory = is_memfd(&file)?;
+        let backing = if identity.sparse && !in_memory {
             Some(
                 file.try_clone()
                     .map_err(failed("duplicate the descriptor"))?,
@@ -224,8 +225,9 @@ impl Region {
         let mapping = Mapping::new(&file, identity.data_size, identity.sparse, backing)
             .map_err(failed("map"))?;
         let metadata = file.metadata().map_err(failed("look at the file"))?;
-        if !identity.sparse && metadata.blocks() * 512 < identity.file_length() {
-            // A copy may have lost space that the original had.
+        if !identity.sparse && !in_memory && metadata.blocks() * 512 < identity.file_length() {
+            // A copy may have lost space that the original had. Memory is not copied, and what another
+            // process says of a memfd may be more than there is.
             mapping
                 .reserve(&file, 0, identity.file_length())
                 .map_err(failed("reserve space"))?;
@@ -428,19 +430,19 @@ impl Region {
         self.core.memory.flush(bytes(from), bytes(to))
     }
 
-    /// Puts the directory entry on disk; a log without a path has none.
+    /// Puts the directory entry on disk.
     pub fn flush_directory(&self) -> io::Result<()> {
-        match self
-            .path
-            .as_ref()
-            .and_then(|(_, absolute)| absolute.parent())
-        {
-            Some(directory) => match File::open(directory) {
-                Ok(directory) => directory.sync_all(),
-                // Renamed or removed meanwhile, or not ours to read: its entry is not ours to keep.
-                Err(_) => Ok(()),
-            },
-            None => Ok(()),
+        if self.file.metadata()?.nlink() == 0 {
+            return Ok(());
+        }
+        // Renamed meanwhile, or attached by descriptor, it has another path than the one given.
+        let path = fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+            .ok()
+            .or_else(|| self.path.as_ref().map(|(_, absolute)| absolute.clone()));
+        match path.as_deref().and_then(Path::parent).map(File::open) {
+            Some(Ok(directory)) => directory.sync_all(),
+            // Not ours to read, or too many files are open.
+            _ => sys::flush_filesystem(&self.file),
         }
     }
 

@@ -261,6 +261,12 @@ pub unsafe fn wipe_on_fork(start: *mut u8, len: usize) -> io::Result<()> {
     check(unsafe { libc::madvise(start.cast(), len, libc::MADV_WIPEONFORK) }).map(drop)
 }
 
+/// Puts the whole filesystem of the file on disk.
+pub fn flush_filesystem(file: &File) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syncfs(file.as_raw_fd()) }).map(drop)
+}
+
 /// Fails where growing a file to `length` would raise SIGXFSZ.
 pub fn check_file_size_limit(length: u64) -> io::Result<()> {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
