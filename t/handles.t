@@ -136,6 +136,22 @@ subtest 'DESTROY' => sub {
     }
 }
 
+# It was a second handle on the same mapping, and its end that of both.
+subtest 'a local variable in place of an alias' => sub {
+    our $alias;
+    my $log = new_log();
+    {
+        no warnings 'once';
+        *alias = $log;
+    }
+    {
+        local $alias;
+        no_method_works( 'it', bless \$alias, 'Data::Log::Shared' );
+    }
+    is( $log->append('x'),  0, 'the handle is what it was' );
+    is( $log->entry_count,  1, '... and the log' );
+};
+
 subtest 'a subclass' => sub {
     my $log = My::Log->new( 'mine', undef, 1000 );
     is( ref $log, 'My::Log', 'makes objects of its own' );

@@ -59,8 +59,20 @@ static int clone_cursor(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
 #define clone_cursor NULL
 #endif
 
-static const MGVTBL log_vtable = {NULL, NULL, NULL, NULL, free_log, NULL, clone_log, NULL};
-static const MGVTBL cursor_vtable = {NULL, NULL, NULL, NULL, free_cursor, NULL, clone_cursor, NULL};
+/* A glob's scalar may be made an alias of the referent; "local" copies its magic unless told not to. */
+static int keep_from_local(pTHX_ SV *sv, MAGIC *mg) {
+    PERL_UNUSED_CONTEXT;
+    PERL_UNUSED_ARG(sv);
+    PERL_UNUSED_ARG(mg);
+    return 0;
+}
+
+static const MGVTBL log_vtable = {
+    NULL, NULL, NULL, NULL, free_log, NULL, clone_log, keep_from_local
+};
+static const MGVTBL cursor_vtable = {
+    NULL, NULL, NULL, NULL, free_cursor, NULL, clone_cursor, keep_from_local
+};
 
 #define LOG(mg) ((dls_log *)(mg)->mg_ptr)
 #define CURSOR(mg) ((dls_cursor_t *)(mg)->mg_ptr)
@@ -213,7 +225,7 @@ static SV *wrap(pTHX_ HV *stash, void *handle, const MGVTBL *vtable, U16 flags) 
     SV *referent = newSV_type(SVt_PVMG);
     SV *self = newRV_noinc(referent);
     MAGIC *mg = sv_magicext(referent, NULL, PERL_MAGIC_ext, vtable, (const char *)handle, 0);
-    mg->mg_flags |= MGf_DUP;
+    mg->mg_flags |= MGf_DUP | MGf_LOCAL;
     mg->mg_private = flags;
     return sv_bless(self, stash);
 }
