@@ -188,39 +188,46 @@ pub fn link_fd(fd: &impl AsRawFd, path: &Path) -> io::Result<()> {
     .map(drop)
 }
 
-/// Reserves the bytes `from..to`, growing the file if need be, and changes none that is there. In
-/// pieces, since some filesystems undo a piece that a signal interrupted. Not all can do it.
+/// Reserves the bytes `from..to`, growing the file if need be, and changes none that is there. Not all
+/// filesystems can do it.
 pub fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     in_pieces(from, to, |at, len| {
         // SAFETY: no pointers.
-        retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, at, len) }).map(drop)
+        check(unsafe { libc::fallocate(file.as_raw_fd(), 0, at, len) }).map(drop)
     })
 }
 
 /// The same on any filesystem, for a file that nobody else writes: where it can't be asked for, the
 /// library reads each block and writes a zero into it, unaware of what is stored there in between.
 pub fn allocate_alone(file: &File, from: u64, to: u64) -> io::Result<()> {
-    in_pieces(from, to, |at, len| loop {
+    in_pieces(from, to, |at, len| {
         // SAFETY: no pointers.
         match unsafe { libc::posix_fallocate(file.as_raw_fd(), at, len) } {
-            0 => return Ok(()),
-            libc::EINTR => {}
-            error => return Err(io::Error::from_raw_os_error(error)),
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
         }
     })
 }
 
+/// In pieces, since some filesystems undo a piece that a signal interrupted. They get smaller until one
+/// is done between two signals, which may come from a timer.
 fn in_pieces(
     from: u64,
     to: u64,
     mut reserve: impl FnMut(libc::off_t, libc::off_t) -> io::Result<()>,
 ) -> io::Result<()> {
-    const PIECE: u64 = 64 << 20;
+    const SHORTEST: u64 = 1 << 16;
+    let mut longest: u64 = 64 << 20;
     let mut at = from;
     while at < to {
-        let len = PIECE.min(to - at);
-        reserve(at as libc::off_t, len as libc::off_t)?;
-        at += len;
+        let len = longest.min(to - at);
+        match reserve(at as libc::off_t, len as libc::off_t) {
+            Ok(()) => at += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                longest = (longest / 2).max(SHORTEST);
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -445,4 +452,25 @@ pub fn boot_id() -> u128 {
 pub fn effective_user() -> u32 {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_signals_interrupt_is_done_in_smaller_pieces() {
+        let (from, to) = (4096, (200 << 20) + 5);
+        let mut done = from;
+        let reserve = |at, len| {
+            if len > 1 << 20 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            assert_eq!(at as u64, done);
+            done += len as u64;
+            Ok(())
+        };
+        in_pieces(from, to, reserve).unwrap();
+        assert_eq!(done, to);
+    }
 }
