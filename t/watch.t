@@ -34,6 +34,22 @@ subtest 'writers that attached by path are heard' => sub {
     }
 };
 
+# It counted, and as many as before were taken for the same.
+subtest 'entries are heard after a reset, however many' => sub {
+    my $fd = $log->fileno;
+    my $n  = $log->entry_count;
+    for ( 1 .. 5 ) {
+        $log->append('one more');
+        is( readable( $fd, 60 ), 1, 'heard' );
+        $log->eventfd_consume;
+        $log->reset;
+        $log->append_multi( ('again') x ++$n );
+        is( readable( $fd, 60 ), 1, "... and so are $n after a reset" );
+        select undef, undef, undef, 0.01;
+        $log->eventfd_consume;
+    }
+};
+
 subtest 'no other thread takes the signals' => sub {
     my $caught = 0;
     local $SIG{USR1} = sub { $caught++ };

@@ -734,9 +734,10 @@ impl Log {
         self.watching.stop();
     }
 
-    /// The count as this handle saw it last.
-    pub(crate) fn last_count(&self) -> u64 {
-        self.position.get().count
+    /// The generation and the count as this handle saw them last.
+    pub(crate) fn last_seen(&self) -> (u64, u64) {
+        let position = self.position.get();
+        (position.generation(), position.count)
     }
 
     pub(crate) fn region(&self) -> Arc<Region> {

@@ -82,10 +82,15 @@ impl Watch {
 }
 
 fn watch(log: &Log, event: &Event, stop: &AtomicBool) {
-    let mut seen = log.last_count();
+    let mut seen = log.last_seen();
+    let look = || {
+        log.entry_count();
+        log.last_seen()
+    };
     while !stop.load(Ordering::Relaxed) {
-        if log.wait(seen, NO_DEADLINE, false) == Waited::Changed {
-            seen = log.entry_count();
+        // Not by the count alone: as many entries may have come since a reset.
+        if log.wait_until(NO_DEADLINE, false, || look() != seen) == Waited::Changed {
+            seen = look();
             // It can fail only if the user has closed their own; then nobody listens.
             let _ = sys::eventfd_signal(event.fd());
             thread::sleep(REST);

@@ -299,6 +299,10 @@ impl<M: Memory> Core<M> {
 }
 
 impl Position {
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     #[inline]
     fn pass(&mut self, entry: &Located) {
         self.at = entry.next;
