@@ -789,4 +789,29 @@ mod tests {
         assert!(!waiting.goes_on(tick(steps)));
         assert!(waiting.goes_on(tick(steps) + BREAK + 1));
     }
+
+    #[test]
+    fn sync_and_truncation_give_up_for_once_what_does_not_get_settled() {
+        let making = Making::new(1000.0, 0.0, None, None).unwrap();
+        let log = Log::in_memory(None, &making).unwrap();
+        // A writer that was overtaken again and again, and is stopped now.
+        let memory = &log.core().memory;
+        memory.store(Field::Tail, Tail::new(0, 10).0, Relaxed);
+        memory.store_aux(0, 16);
+        let settle = || log.settle(40).map(|is_settled| assert!(!is_settled));
+        let truncate = || log.truncate(40).map(|in_force| assert_eq!(in_force, None));
+        let for_a_minute = |step: &dyn Fn() -> Result<()>| {
+            step().unwrap();
+            let mut waiting = log.waiting.get();
+            waiting.since -= LONGEST_WAIT;
+            log.waiting.set(waiting);
+            let error = step().unwrap_err();
+            assert!(matches!(error.reason(), Reason::NotSettled), "{error:?}");
+            step().unwrap();
+            log.waiting.take();
+        };
+        for_a_minute(&settle);
+        for_a_minute(&truncate);
+        assert_eq!((log.truncation(), log.entry_count()), (0, 0));
+    }
 }

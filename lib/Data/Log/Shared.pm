@@ -402,7 +402,8 @@ with the log emptied all the same.
 
 Returns true when all that was appended before the call is on disk. It first waits for what is in
 flight by then, no longer than a reader with the default patience. It throws when the disk refuses;
-see L</Power loss>. In memory there is nothing to do.
+see L</Power loss>. It also throws, and may be called again, if what is in flight keeps it for more than
+a minute. In memory there is nothing to do.
 
 =item unlink
 
