@@ -75,6 +75,26 @@ subtest 'processes that create one path at once share one log' => sub {
     );
 };
 
+# A file that is made anew may get the inode of the one before: the copy was taken for the log itself,
+# and what had been copied beyond its tail was in the way of what came next.
+subtest 'a copy in the place of the log is recovered' => sub {
+    my $path = scratch('restored');
+    my $log  = Data::Log::Shared->new( $path, 10_000 );
+    $log->append("entry $_") for 1 .. 5;
+    my $head = substr slurp($path), 0, 4096;
+    $log->append("entry $_") for 6 .. 10;
+    my $copy  = $head . substr slurp($path), 4096;
+    my $inode = ( stat $path )[1];
+    undef $log;
+    unlink $path or die $!;
+    spew( $path, $copy );
+    note( ( stat $path )[1] == $inode ? 'it has the same inode' : 'it has another inode' );
+    $log = Data::Log::Shared->new( $path, 1 );
+    is( $log->stats->{recoveries}, 1, 'once' );
+    $log->append("entry $_") for 11 .. 15;
+    is_deeply( [ replay($log) ], [ map { "entry $_" } 1 .. 15 ], 'and goes on' );
+};
+
 subtest 'the mode is the one asked for' => sub {
     my $before = umask;
     for my $umask ( 0, 022, 077, 0777 ) {

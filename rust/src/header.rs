@@ -1,8 +1,11 @@
 //! The header page as bytes: made for a new log, and judged before anything of it is believed.
 //!
-//! Knows nothing of files. The identity (the first 128 bytes) never changes once its magic stands.
+//! Opens no files. The identity (the first 128 bytes) never changes once its magic stands.
 
 use std::convert::TryInto;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::time::UNIX_EPOCH;
 
 use crate::error::Reason;
 use crate::layout::{Checked, Field, Hole, HEADER_SIZE, MAX_DATA_SIZE};
@@ -34,27 +37,42 @@ pub struct Whereabouts {
     pub boot_id: u128,
     pub device: u64,
     pub inode: u64,
+    /// When the file was made, as the number of an inode is used again; 0 where that is not known.
+    pub born: u64,
 }
 
 impl Whereabouts {
-    pub const FIELDS: [Field; 4] = [
+    pub const FIELDS: [Field; 5] = [
         Field::BootIdHigh,
         Field::BootIdLow,
         Field::Device,
         Field::Inode,
+        Field::Born,
     ];
 
-    pub fn from_words([high, low, device, inode]: [u64; 4]) -> Whereabouts {
+    pub fn of(metadata: &Metadata, boot_id: u128) -> Whereabouts {
+        let born = metadata.created().ok();
+        let born = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Whereabouts {
+            boot_id,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            born: born.map_or(0, |born| born.as_nanos() as u64),
+        }
+    }
+
+    pub fn from_words([high, low, device, inode, born]: [u64; 5]) -> Whereabouts {
         Whereabouts {
             boot_id: u128::from(high) << 64 | u128::from(low),
             device,
             inode,
+            born,
         }
     }
 
-    pub fn words(&self) -> [u64; 4] {
+    pub fn words(&self) -> [u64; 5] {
         let [high, low] = [self.boot_id >> 64, self.boot_id].map(|half| half as u64);
-        [high, low, self.device, self.inode]
+        [high, low, self.device, self.inode, self.born]
     }
 
     /// Without a boot id nothing can be said.
@@ -217,6 +235,7 @@ mod tests {
         boot_id: 1 << 100 | 7,
         device: 8,
         inode: 9,
+        born: 10,
     };
 
     fn identity() -> Identity {

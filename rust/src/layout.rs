@@ -8,7 +8,7 @@
 //! 128   tail word                                   4096  data region
 //! 256   wake word
 //! 384   truncation, generation, synced, sync failed, hole, reset
-//! 512   attach identity: boot id, device, inode
+//! 512   attach identity: boot id, device, inode, birth
 //! ```
 
 /// Bytes of the header page; the data region begins behind it.
@@ -56,6 +56,7 @@ pub enum Field {
     BootIdLow = 520,
     Device = 528,
     Inode = 536,
+    Born = 544,
     Waits = 640,
     Timeouts = 648,
     AppendsBefore = 656,

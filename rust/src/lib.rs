@@ -8,7 +8,7 @@
 //! | [`layout`] | places and packing of all shared words | touch memory |
 //! | [`memory`] | what the protocol needs of the world | decide anything |
 //! | [`protocol`] | append, walk, seal, wake, truncate, reset | use unsafe code or system calls |
-//! | [`header`] | the header page as bytes | know files |
+//! | [`header`] | the header page as bytes | open files |
 //! | [`recover`] | what of a log is whole | write to disk |
 //! | [`mapping`] | the protocol's memory as a mapping | judge what it holds |
 //! | [`region`] | files, memfds, locks: create, attach | know entries |

@@ -697,11 +697,7 @@ fn is_zero(file: &File, from: u64, to: u64) -> io::Result<bool> {
 
 fn whereabouts(file: &File) -> Result<Whereabouts> {
     let metadata = file.metadata().map_err(failed("look at the file"))?;
-    Ok(Whereabouts {
-        boot_id: sys::boot_id(),
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    })
+    Ok(Whereabouts::of(&metadata, sys::boot_id()))
 }
 
 fn is_memfd(file: &File) -> Result<bool> {

@@ -603,12 +603,12 @@ To this end the first to open the file after a boot, or to open a copy of it, re
 each entry, closes damaged ones before the synced offset, ends the log at the first incomplete one
 after it, and zeroes the rest. What it had to close is counted in C<stats> and C<verify>. It needs
 the log to itself, and is skipped where another process has it open, for then the memory they share
-is the truth. So a copy made with C<cp> is sound, too, under a new name, even while others append to
-the log.
+is the truth. So a copy made with C<cp> is sound, too, as a new file, even while others append to
+the log; not one that was copied over a file which is there, so remove that first.
 
-What tells a boot is the kernel's boot id, and what tells a file its device and inode. Where these
-differ without a power cut, as in a container that shows a boot id of its own (LXC), or in a copy, the
-first to open the log recovers it all the same. It then ends at the first place behind the synced offset
+What tells a boot is the kernel's boot id, and what tells a file its device, its inode and when it was
+made. Where these differ without a power cut, as in a container that shows a boot id of its own (LXC),
+or in a copy, the first to open the log recovers it all the same. It then ends at the first place behind the synced offset
 that a dead writer had left unfinished and no reader had closed yet. What others had appended behind
 that place is gone, though the machine had lost nothing. To keep it, call C<sync> before the last process
 closes the log, or makes the copy: that settles such places.
@@ -695,6 +695,7 @@ the data, so unit 0 is at byte 4096.
      512   128   boot id, upper half first
      528    64   device number of the file
      536    64   inode number of the file
+     544    64   when the file was made, in nanoseconds since 1970; 0: not known
      640    64   waits
      648    64   timeouts
      656    64   entries that resets have emptied out

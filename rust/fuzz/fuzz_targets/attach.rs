@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::ptr;
 
@@ -87,11 +87,8 @@ fn attach(places: &Places, bytes: &[u8]) {
 
 fn log_in(file: &File, image: &Image<'_>, places: &Places, bytes: &[u8]) -> Vec<u8> {
     let metadata = file.metadata().expect("metadata");
-    let mut log = image.bytes(&Whereabouts {
-        boot_id: places.boot_id * u128::from(image.chooses(ATTACHED_BEFORE)),
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    });
+    let boot_id = places.boot_id * u128::from(image.chooses(ATTACHED_BEFORE));
+    let mut log = image.bytes(&Whereabouts::of(&metadata, boot_id));
     if image.chooses(DAMAGED) {
         for patch in bytes.chunks_exact(2).take(8) {
             log[usize::from(patch[0]) % 140] = patch[1];

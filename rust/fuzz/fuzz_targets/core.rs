@@ -23,6 +23,7 @@ const NOWHERE: Whereabouts = Whereabouts {
     boot_id: 0,
     device: 0,
     inode: 0,
+    born: 0,
 };
 
 thread_local! {

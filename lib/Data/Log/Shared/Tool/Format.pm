@@ -44,6 +44,7 @@ my %PLACE = (
     boot_low     => [ 520, 'Q' ],
     device       => [ 528, 'Q' ],
     inode        => [ 536, 'Q' ],
+    born         => [ 544, 'Q' ],
 );
 
 # The lower bits of the fields that check themselves.
