@@ -194,6 +194,12 @@ subtest 'the directory' => sub {
     my $without = from_child( sub { $synced_without_descriptors->($log) } );
     is( $without, 'with its filesystem', '... also when it cannot be opened' );
     $log->unlink;
+    my $folder = scratch('folder');
+    mkdir $folder or die $!;
+    $log = fresh('folder/log');
+    rename $folder, scratch('renamed') or die $!;
+    mkdir $folder or die $!;
+    is( $synced->($log), 'with its filesystem', '... also when another has its name' );
     $log = fresh('gone');
     $log->unlink;
     is( $synced->($log), 'by itself', '... unless the log is in none' );

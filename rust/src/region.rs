@@ -432,13 +432,20 @@ impl Region {
 
     /// Puts the directory entry on disk.
     pub fn flush_directory(&self) -> io::Result<()> {
-        if self.file.metadata()?.nlink() == 0 {
+        let own = self.file.metadata()?;
+        if own.nlink() == 0 {
             return Ok(());
         }
-        // Renamed meanwhile, or attached by descriptor, it has another path than the one given.
-        let path = fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
-            .ok()
-            .or_else(|| self.path.as_ref().map(|(_, absolute)| absolute.clone()));
+        // Renamed, in a chroot, or attached by descriptor, it is not where it was opened.
+        let opened = self.path.as_ref().map(|(_, absolute)| absolute.clone());
+        let now = fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok();
+        let is_own = |path: &PathBuf| {
+            let found = fs::symlink_metadata(path);
+            found.map_or(false, |found| {
+                (found.dev(), found.ino()) == (own.dev(), own.ino())
+            })
+        };
+        let path = [opened, now].into_iter().flatten().find(is_own);
         match path.as_deref().and_then(Path::parent).map(File::open) {
             Some(Ok(directory)) => directory.sync_all(),
             // Not ours to read, or too many files are open.
