@@ -59,6 +59,31 @@ subtest 'a copy of a file that was never synced has all that was written' => sub
     ok( defined $log->append('more'), 'and goes on' );
 };
 
+# The mark was set where the tail had been, in the middle of an entry, which recovery then took for
+# damaged.
+subtest 'a handler that empties the log' => sub {
+    my $path = scratch('emptied');
+    my $log  = Data::Log::Shared->new( $path, 10_000 );
+    $log->append( 'x' x 100 ) for 1 .. 10;
+
+    # As left by a writer that died; it takes much patience.
+    patch( $path, 128, pack 'Q', $log->tail_offset / 4 << 28 | 100 );
+    patch( $path, 4096 + $log->tail_offset - 396, pack 'L', 11 );
+    my @entries = map { "entry $_ " . 'y' x 70 } 1 .. 60;
+    local $SIG{USR1} = sub {
+        $log->reset;
+        $log->append($_) for @entries;
+    };
+    my $child = in_child( sub { select undef, undef, undef, 0.1; kill USR1 => getppid } );
+    ok( $log->sync,   'sync returns' );
+    ok( reap($child), '... and' );
+    is( $log->entry_count, @entries, '... the handler has run' );
+    undef $log;
+    my $copy = Data::Log::Shared->new( spew( scratch('emptied-copy'), slurp($path) ), 1 );
+    is( $copy->verify->{damaged}, 0, 'a copy has nothing damaged' );
+    is_deeply( [ replay($copy) ], \@entries, '... and all that there is' );
+};
+
 subtest 'memory' => sub {
     for my $log ( Data::Log::Shared->new( undef, 1000 ), Data::Log::Shared->new_memfd( 'x', 1000 ) ) {
         $log->append('entry');

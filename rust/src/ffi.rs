@@ -488,7 +488,8 @@ pub unsafe extern "C" fn dls_sync(log: &Log, end: u64, error: *mut *mut Failure)
             if !log.settle(end)? {
                 return Ok(Status::Again);
             }
-            log.sync(end).map(|()| Status::Ok)
+            // If the log was reset meanwhile, `end` may be no boundary any more.
+            log.sync(log.settled()).map(|()| Status::Ok)
         })
     }
 }

@@ -541,7 +541,12 @@ impl Log {
         Ok(())
     }
 
-    /// Puts everything before the byte offset `end`, which must be settled, on disk.
+    /// The byte offset up to which this handle knows everything to be settled: a boundary.
+    pub fn settled(&self) -> u64 {
+        self.position.get().at * UNIT
+    }
+
+    /// Puts everything before the byte offset `end`, a boundary and settled, on disk.
     pub fn sync(&self, end: u64) -> Result<()> {
         self.put_on_disk(end / UNIT)
             .map_err(|error| self.region.in_path(error))
