@@ -150,6 +150,11 @@ subtest 'Mojo::Log' => sub {
     like( $lines[1], qr/ error Mojo: caf\xe9 \x{263a}\z/,    '... of characters' );
     like( $lines[2], qr/ warn Mojo: from code\z/,            '... from code' );
     is( scalar @{ $mojo->history }, 3, 'there is a history' );
+
+    # Mojolicious gives each request such a log, and $c->log died of it.
+    $mojo->category('web')->context( '[request 1]', 'user 7' )->info('with context');
+    like( ( replay($log) )[-1], qr/\A$TIME $$ info web: \[request 1\]\nuser 7\nwith context\z/, 'a log with context' );
+    is( eval { $mojo->context('[2]')->lost }, 0, '... has the methods of its parent' );
     keeps_quiet_when_full( $log, sub { $mojo->info('text') }, sub { $mojo->lost } );
 };
 

@@ -14,8 +14,10 @@ sub new {
     my %option = @options == 1 ? %{ $options[0] } : @options;
 
     # Both have a "path" and a "format"; the handle of Mojo::Log is never opened.
-    my $sink = Data::Log::Shared::Sink->new( Data::Log::Shared::Sink->take_options( \%option ) );
-    my $self = $class->SUPER::new( %option, sink => $sink );
+    # What context() makes of a log passes everything on to it.
+    my $parent = $option{parent};
+    my $sink   = $parent ? $parent->sink : Data::Log::Shared::Sink->new( Data::Log::Shared::Sink->take_options( \%option ) );
+    my $self   = $class->SUPER::new( $parent ? ( category => $parent->category ) : (), %option, sink => $sink );
     $self->unsubscribe('message');
     $self->on(
         message => sub {
