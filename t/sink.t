@@ -51,6 +51,9 @@ subtest 'formats' => sub {
     ( $log, $sink ) = sink( 10_000, format => 'message' );
     $sink->write( 'info', 'c', 'text' );
     is_deeply( [ replay($log) ], ['text'], 'the message alone' );
+    ok( $sink->write( 'info', 'c', $_ ), '... if there is one' ) for '', undef, "\n";
+    $sink->write( 'info', 'c', "a line\n" );
+    is_deeply( [ replay($log), $sink->lost ], [ 'text', 'a line', 0 ], '... without its newline' );
     ( $log, $sink ) = sink( 10_000, format => sub { join '|', map { ref ? %$_ : $_ } @_[ 1 .. 5 ] } );
     $sink->write( 'info', 'c', 'text', { a => 1 } );
     is_deeply( [ replay($log) ], ["$$|info|c|text|a|1"], 'code' );
@@ -108,6 +111,35 @@ subtest 'what can go wrong with an entry' => sub {
     my $said = complaints( sub { ok( !$sink->write( 'info', 'c', 'text' ), 'an exception is no exception' ); undef $sink } );
     like( $said, qr/no format/, '... but said' );
     is( $log->entry_count, 0, '... nothing is written' );
+};
+
+# A warning that the sink caused went to a handler, which may log in turn.
+subtest 'what it says is no warning' => sub {
+    my $warned = '';
+    local $SIG{__WARN__} = sub { $warned .= "@_" };
+    my ( $log, $sink ) = sink( 20, on_full => 'warn' );
+    my $said = complaints( sub { $sink->write( 'info', 'c', $_ ) for "wide \x{263a}", undef } );
+    like( $said, qr/lost: wide \xe2\x98\xba\n.*lost: undef\n\z/s, 'an entry that was lost is shown' );
+    complaints( sub { close STDERR; $sink->write( 'info', 'c', 'text' ); local $! = 7; undef $sink; is( 0 + $!, 7, 'the end leaves errno alone' ) } );
+    ( $log, $sink ) = sink(1000);
+    $sink->write( undef, undef, 'text' );
+    like( ( replay($log) )[0], qr/  : text\z/, 'without level and category' );
+    is( $warned, '', 'no warnings' );
+};
+
+# A program whose STDERR goes into the log, too, died of deep recursion.
+subtest 'a STDERR that is tied to the sink' => sub {
+    my ( $log, $sink ) = sink( 20, on_full => 'warn' );
+    my $calls = 0;
+    no warnings 'once';
+    local *Tied::TIEHANDLE = sub { return bless [ $_[1] ], $_[0] };
+    local *Tied::PRINT     = sub { $calls++ < 50 or die "recursion\n"; $_[0][0]->write( 'error', 'stderr', $_[1] ) };
+    tie *STDERR, 'Tied', $sink;
+    my $lived = eval { $sink->write( 'info', 'c', $_ ) for 1, 2; 1 };
+    untie *STDERR;
+    ok( $lived, 'it lives' );
+    is( $calls, 2, '... and says each loss once' );
+    complaints( sub { undef $sink } );
 };
 
 subtest 'processes' => sub {

@@ -16,7 +16,7 @@ our $VERSION = '0.01';
 
 my @OPTIONS    = qw(log path size mode sparse checksum on_full format);
 my %ON_FULL    = map { $_ => 1 } qw(count warn die);
-my %FORMATTERS = ( line => \&as_line, json => \&as_json, message => sub { "$_[4]" } );
+my %FORMATTERS = ( line => \&as_line, json => \&as_json, message => \&as_message );
 
 my $json = JSON::PP->new->canonical->allow_blessed->convert_blessed->allow_unknown;
 
@@ -87,7 +87,7 @@ sub write {
         $on_full->( $level, $category, $message, $why );
     }
     elsif ( $on_full eq 'warn' || $is_first ) {
-        say_lost( "$self->{name}: $why, " . ( $on_full eq 'warn' ? "lost: $message" : 'entries are being lost' ) );
+        say_lost( "$self->{name}: $why, " . ( $on_full eq 'warn' ? 'lost: ' . ( $message // 'undef' ) : 'entries are being lost' ) );
     }
     return 0;
 }
@@ -95,9 +95,12 @@ sub write {
 sub put {
     my ( $self, $why, @entry ) = @_;
     local ( $@, $!, $SIG{__DIE__} );
-    my $is_there = eval { defined $self->{log}->append( $self->{format}->( Time::HiRes::time(), $$, @entry ) ) };
-    $$why = $@ ? "$@" =~ s/ at \S+ line \d+\.?\s*\z//r : 'the log is full' if !$is_there;
-    return $is_there;
+    my $is_done = eval {
+        my $text = $self->{format}->( Time::HiRes::time(), $$, @entry );
+        !length $text || defined $self->{log}->append($text);
+    };
+    $$why = $@ ? "$@" =~ s/(?: at \S+ line \d+\.?)?\s*\z//r : 'the log is full' if !$is_done;
+    return $is_done;
 }
 
 # There is room again: what is missing is said in the log itself.
@@ -108,10 +111,17 @@ sub tell {
     return;
 }
 
-# Not by warn, whose handler may well log.
+# Not by warn, whose handler may well log; and so may what STDERR is tied to.
+my $is_saying;
+
 sub say_lost {
     my ($text) = @_;
-    print STDERR "Data::Log::Shared: $text\n";
+    return if $is_saying;
+    $is_saying = 1;
+    local ( $@, $!, $SIG{__DIE__} );
+    no warnings;
+    eval { print STDERR "Data::Log::Shared: $text\n" };
+    $is_saying = 0;
     return;
 }
 
@@ -123,8 +133,14 @@ sub timestamp {
     return sprintf '%s.%06dZ', $date, ( $time - int $time ) * 1e6;
 }
 
+sub as_message {
+    my $message = $_[4] // '';
+    return $message =~ s/\n\z//r;
+}
+
 sub as_line {
     my ( $time, $pid, $level, $category, $message, $fields ) = @_;
+    $_ //= '' for $level, $category;
     $message = $fields && %$fields ? '' : 'undef' if !defined $message;
     $message =~ s/\n\z//;
     my $line = timestamp($time) . " $pid $level $category: $message";
@@ -134,6 +150,7 @@ sub as_line {
 
 sub as_json {
     my ( $time, $pid, $level, $category, $message, $fields ) = @_;
+    $_ //= '' for $level, $category;
     my %object = ( $fields ? %$fields : (), time => timestamp($time), pid => 0 + $pid, level => "$level", category => "$category" );
     $object{message} = "$message" =~ s/\n\z//r if defined $message;
     return $json->encode( \%object );
@@ -196,7 +213,7 @@ C<die> it is an exception, and code is called with level, category, message and 
 =item format => 'line', 'json', 'message' or a code reference
 
 A line as above; an object with C<time>, C<pid>, C<level>, C<category>, C<message> and the fields; the
-message alone; or what code returns that is called with the time (as L<Time::HiRes/time>), process id,
+message alone, without a newline at its end; or what code returns that is called with the time (as L<Time::HiRes/time>), process id,
 level, category, message, and reference to the fields.
 
 =back
@@ -205,7 +222,7 @@ level, category, message, and reference to the fields.
 
 =item write($level, $category, $message, \%fields)
 
-True if the entry was written.
+True if the entry was written, or there was nothing to write: a format may leave nothing of it.
 
 =item lost
 
