@@ -170,6 +170,10 @@ subtest 'a reader that goes away' => sub {
     ( $status, $out, $err ) = shell("log-shared cat '$path' > /dev/full");
     is( $status, 1, 'a full disk is an error' );
     like( $err, qr/\Alog-shared cat: standard output: No space.*\n\z/, '... and said so' );
+    ( $status, $out, $err ) = shell("log-shared cat '$long' > /dev/full");
+    like( $err, qr/\Alog-shared cat: standard output: No space.*\n\z/, '... once' );
+    ( $status, $out, $err ) = shell("PERL_UNICODE=SDA log-shared cat -g caf '$path'");
+    is( $out, "$bytes[20]\n", 'what Perl is told by its environment changes no bytes' );
 };
 
 done_testing;

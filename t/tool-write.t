@@ -68,6 +68,36 @@ subtest 'a full log' => sub {
     like( $err, qr/2 entries were not written/, 'a later one that would fit is not written' );
 };
 
+# The exception of append ended the tool: its message named a line of the
+# program, and not how many entries were not written.
+subtest 'an entry that is refused' => sub {
+    my $path = fresh();
+    my $huge = fresh();
+    open my $out, '>', $huge or die $!;
+    print {$out} "before\n";
+    seek $out, 2**28, 1 or die $!;
+    print {$out} "\nafter\n";
+    close $out or die $!;
+    my ( $status, $said, $err ) = tool( qw(append -c -s 1000), $path, $huge );
+    is( $status, 1, 'is an error' );
+    like( $err, qr/\Alog-shared append: \Q$path\E: data of \d+ bytes is too large [^\n]*\), 2 entries were not written\n\z/,
+        '... that counts what is not written' );
+    is_deeply( [ replay( Data::Log::Shared->new( $path, 1 ) ) ], ['before'], '... what comes before it is' );
+    unlink $huge;
+};
+
+# Closed, its place was taken by the file of the program, whose end was appended.
+subtest 'standard input that is closed' => sub {
+    my $path = fresh();
+    my $log  = Data::Log::Shared->new( $path, 100_000 );
+    for my $closed ( '<&-', '<&- >&-', '<&- >&- 2>&-', '>&- 2>&-' ) {
+        my ( $status, $out, $err ) = shell("log-shared append --tee '$path' $closed");
+        is( $status, $closed =~ /</ ? 1 : 0, "append $closed" );
+        is( $log->entry_count, 0, '... writes nothing' );
+        like( $err, $closed =~ /<&-(?!.*2>)/ ? qr/\A[^\n]*: -: Bad file descriptor\n\z/ : qr/\A\z/, '... and says why' );
+    }
+};
+
 subtest 'mistakes' => sub {
     my $path  = fresh();
     my %wrong = (

@@ -10,14 +10,14 @@ use strict;
 use warnings;
 
 use Exporter 'import';
-use Fcntl        qw(O_NOFOLLOW O_RDWR);
+use Fcntl        qw(O_NOFOLLOW O_RDONLY O_RDWR O_WRONLY);
 use Getopt::Long ();
 use Time::HiRes  qw(time);
 
 use Data::Log::Shared;
 
 our @EXPORT_OK = qw(
-    attach attach_writable bytes_of characters_of colours fail human json_string option_size progress usage_error
+    attach attach_writable bytes_of characters_of colours fail human json_string option_size progress reason usage_error
     warning whole_number
 );
 
@@ -30,7 +30,8 @@ my %MODULE_OF = (
     completion => 'Completion',
 );
 
-my $name = 'log-shared';
+my $name   = 'log-shared';
+my $warned = '';
 
 sub command_names { return sort keys %MODULE_OF }
 
@@ -45,6 +46,8 @@ sub command {
 sub main {
     my (@arguments) = @_;
     $SIG{PIPE} = 'DEFAULT';
+    hold_standard_handles();
+    binmode $_ for *STDIN, *STDOUT, *STDERR;
     my $parser = Getopt::Long::Parser->new( config => [qw(gnu_getopt no_ignore_case require_order)] );
     my %options;
     my $status = eval {
@@ -72,10 +75,26 @@ sub main {
     }
     if ( !close STDOUT ) {
         exit 141 if $!{EPIPE};
-        warning("standard output: $!");
+        my $error = "standard output: $!";
+        warning($error) if $error ne $warned;
         $status ||= 1;
     }
     return $status;
+}
+
+# In the place of a standard handle that is closed the next file that is opened
+# would be read, or written to: this program itself, or a log.
+sub hold_standard_handles {
+    my $program = fileno( \*main::DATA ) // 3;
+    return if $program > 2 && stat STDIN && stat STDOUT && stat STDERR;
+    require POSIX;
+    POSIX::close($program) if $program <= 2;
+    for my $handle ( 0 .. 2 ) {
+        my $got = POSIX::open( '/dev/null', $handle == 0 ? O_WRONLY : O_RDONLY ) // last;
+        next if $got == $handle;
+        POSIX::close($got);
+    }
+    return;
 }
 
 sub parse {
@@ -105,14 +124,21 @@ sub version {
     return 0;
 }
 
-# Always one line, and without what only a programmer wants to know.
+# An exception without what only a programmer wants to know.
+sub reason {
+    my ($error) = @_;
+    $error =~ s/\AData::Log::Shared\S*: //;
+    $error =~ s/ at \S+ line \d+(?:, <\S+> (?:line|chunk) \d+)?\.?\s*\z//;
+    return $error;
+}
+
+# Always one line.
 sub warning {
-    my ($message) = @_;
+    my $message = reason(@_);
     $message =~ s/\s+\z//;
-    $message =~ s/\AData::Log::Shared\S*: //;
-    $message =~ s/ at \S+ line \d+\.\z//;
     $message =~ s/\s*\n\s*/ /g;
     print STDERR "$name: $message\n";
+    $warned = $message;
     return;
 }
 
@@ -139,7 +165,7 @@ sub attach_writable {
     -f _        or fail( "$path: " . ( -l _ ? 'is a symlink, which is not followed' : 'not a regular file' ) );
     sysopen my $file, $path, O_RDWR | O_NOFOLLOW or fail("$path: $!");
     return eval { Data::Log::Shared->new_from_fd( fileno $file ) }
-        // fail( "$path: " . $@ =~ s/\AData::Log::Shared\S*: //r );
+        // fail( "$path: " . reason($@) );
 }
 
 sub bytes_of {

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use Data::Log::Shared::Tool qw(
-    attach bytes_of characters_of colours fail json_string usage_error warning whole_number
+    attach bytes_of characters_of colours fail json_string reason usage_error warning whole_number
 );
 use Data::Log::Shared::Tool::Tail ();
 use Exporter 'import';
@@ -118,7 +118,7 @@ sub pattern {
     my ( $text, $ignore_case ) = @_;
     my $characters = characters_of($text) // $text;
     return eval { $ignore_case ? qr/$characters/i : qr/$characters/ }
-        // usage_error( "--grep: $@" =~ s/ at \S+ line \d+\.\s*\z//r );
+        // usage_error( '--grep: ' . reason($@) );
 }
 
 sub matcher {

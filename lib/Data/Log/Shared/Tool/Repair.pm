@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use Data::Log::Shared;
-use Data::Log::Shared::Tool qw(attach_writable fail human option_size progress usage_error);
+use Data::Log::Shared::Tool qw(attach_writable fail human option_size progress reason usage_error);
 use Data::Log::Shared::Tool::Foreign ();
 use Data::Log::Shared::Tool::Format  ();
 use Fcntl qw(F_WRLCK O_CREAT O_EXCL O_NOFOLLOW O_RDWR O_WRONLY SEEK_SET);
@@ -63,11 +63,8 @@ sub state_of {
         my $damaged = $log->verify->{damaged};
         return $damaged ? ( 'damaged inside', "$path: $damaged places are damaged" ) : ('sound');
     }
-    my $error = $@;
-    return 'crashed' if $error =~ /needs recovery/;
-    $error =~ s/\AData::Log::Shared\S*: //;
-    $error =~ s/ at \S+ line \d+\.\s*\z//;
-    return ( 'refused', $error );
+    return 'crashed' if $@ =~ /needs recovery/;
+    return ( 'refused', reason($@) );
 }
 
 # All that have a log open hold a lock on its byte 1. It is an OFD lock, which

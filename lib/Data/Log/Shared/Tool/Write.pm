@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use Data::Log::Shared;
-use Data::Log::Shared::Tool qw(attach_writable fail human option_size usage_error warning whole_number);
+use Data::Log::Shared::Tool qw(attach_writable fail human option_size reason usage_error warning whole_number);
 
 our %COMMANDS = (
     append => {
@@ -26,18 +26,18 @@ sub append {
     my ( $options, $path, @inputs ) = @_;
     usage_error("--$_ goes with --create") for grep { defined $options->{$_} && !$options->{create} } qw(size mode sparse);
     my $log   = $options->{create} ? create( $options, $path ) : attach_writable($path);
-    my %count = ( appended => 0, left => 0, empty => 0 );
+    my %count = ( left => 0, empty => 0 );
     my $caught;
     local @SIG{qw(INT TERM)} = ( sub { $caught = shift; die "caught\n" } ) x 2;
     local $/ = $options->{null} ? "\0" : "\n";
     my $done = eval {
-        append_from( $options, $path, $log, \%count, $_ ) for @inputs ? @inputs : '-';
+        append_from( $options, $path, $log, \%count, \$caught, $_ ) for @inputs ? @inputs : '-';
         1;
     };
     die $@ if !$done && !$caught;
     $log->sync if $options->{sync};
     warning("$path: $count{empty} empty lines were not appended") if $count{empty};
-    warning("$path: full, $count{left} entries were not written") if $count{left};
+    warning("$path: $count{why}, $count{left} entries were not written") if $count{left};
     if ($caught) {
         $SIG{$caught} = 'DEFAULT';
         kill $caught, $$;
@@ -45,10 +45,10 @@ sub append {
     return $count{left} ? 1 : 0;
 }
 
-# What follows the first entry that does not fit is not written either, so that
-# the log holds the beginning of the input and nothing is out of order.
+# What follows the first entry that cannot be written is not written either, so
+# that the log holds the beginning of the input and nothing is out of order.
 sub append_from {
-    my ( $options, $path, $log, $count, $input ) = @_;
+    my ( $options, $path, $log, $count, $caught, $input ) = @_;
     my $in = \*STDIN;
     if ( $input ne '-' ) {
         open $in, '<', $input or fail("$input: $!");
@@ -65,11 +65,13 @@ sub append_from {
             next;
         }
         utf8::decode($line) if $options->{utf8};
-        if ( $count->{left} || !defined $log->append($line) ) {
-            warning("$path: full, nothing more is written") if !$count->{left}++ && !-f $in;
-            next;
+        if ( !$count->{left} ) {
+            next if eval { defined $log->append($line) };
+            die $@ if $$caught;
+            $count->{why} = $@ ? reason($@) =~ s/\A\Q$path\E: //r : 'full';
+            warning("$path: $count->{why}, nothing more is written") if !-f $in;
         }
-        $count->{appended}++;
+        $count->{left}++;
     }
     my $reason = "$!";
     $in->error and fail("$input: $reason");
