@@ -108,15 +108,31 @@ subtest 'an unfinished entry' => sub {
     my $log    = Data::Log::Shared->new( $broken, 1000 );
     my @at     = map { $log->append("entry $_") } 1 .. 3;
     patch( $broken, 4096 + $at[1], pack 'LL', 1 << 30 | ( $at[2] - $at[1] ) / 4, 0 );
-    my ( $status, $out, $err ) = tool( 'cat', $broken );
-    is( $status, 1,           'is an error' );
-    is( $out,    "entry 1\n", '... behind which nothing is printed' );
-    like( $err, qr/^log-shared cat: \Q$broken\E: the entry at $at[1] is unfinished;.*--close-holes.*\n\z/, '... and said so' );
-    is_deeply(
-        [ tool( qw(cat --close-holes), $broken ) ],
-        [ 0, "entry 1\nentry 3\n", '' ],
-        'what may write passes it'
-    );
+    my $bytes  = slurp($broken);
+
+    # tail stopped there without a word, also where it could have passed it.
+    for my $command (qw(cat tail)) {
+        spew( $broken, $bytes );
+        my ( $status, $out, $err ) = tool( $command, $broken );
+        is( $status, 1,           "$command: is an error" );
+        is( $out,    "entry 1\n", '... behind which nothing is printed' );
+        like( $err, qr/^log-shared $command: \Q$broken\E: the entry at $at[1] is unfinished;.*--close-holes.*\n\z/,
+            '... and said so' );
+        is_deeply(
+            [ tool( $command, '--close-holes', $broken ) ],
+            [ 0, "entry 1\nentry 3\n", '' ],
+            'what may write passes it'
+        );
+    }
+    for my $lines ( '1', '+2' ) {
+        spew( $broken, $bytes );
+        is_deeply( [ tool( qw(tail --close-holes -n), $lines, $broken ) ], [ 0, "entry 3\n", '' ], "... and counts on, -n $lines" );
+    }
+    spew( $broken, $bytes );
+    tool( qw(truncate --keep 1), $broken );
+    is( $log->truncation, $at[2], 'truncate counts what is behind it' );
+    spew( $broken, $bytes );
+    tool( qw(cat --close-holes), $broken );
     is_deeply( [ tool( 'cat', $broken ) ], [ 0, "entry 1\nentry 3\n", '' ], '... for everyone' );
 };
 

@@ -17,9 +17,12 @@ use Time::HiRes  qw(time);
 use Data::Log::Shared;
 
 our @EXPORT_OK = qw(
-    attach attach_writable bytes_of characters_of colours fail human json_string option_size progress reason usage_error
-    warning whole_number
+    GRACE attach attach_writable bytes_of characters_of colours fail human json_string option_size progress reason
+    start_of_last usage_error warning whole_number
 );
+
+# How long a reader stands before an unfinished entry until it gives up.
+use constant GRACE => 0.25;
 
 my %MODULE_OF = (
     ( map { $_ => 'Read' } qw(cat tail) ),
@@ -166,6 +169,18 @@ sub attach_writable {
     sysopen my $file, $path, O_RDWR | O_NOFOLLOW or fail("$path: $!");
     return eval { Data::Log::Shared->new_from_fd( fileno $file ) }
         // fail( "$path: " . reason($@) );
+}
+
+# Where the last so many entries begin. Slots have no way back, so this is one
+# pass that keeps the offsets of the last.
+sub start_of_last {
+    my ( $log, $wanted ) = @_;
+    my ( $n, $end, @last ) = ( 0, undef );
+    my $tail = $log->tail_offset;
+    do {
+        $end = $log->each_entry( sub { $last[ $n++ % $wanted ] = $_[1] if $wanted }, $end );
+    } while $end < $tail && defined $log->cursor($end)->next(GRACE);
+    return $n > $wanted ? $last[ $n % $wanted ] : $last[0] // $end;
 }
 
 sub bytes_of {

@@ -7,16 +7,13 @@ use strict;
 use warnings;
 
 use Data::Log::Shared::Tool qw(
-    attach bytes_of characters_of colours fail json_string reason usage_error warning whole_number
+    GRACE attach bytes_of characters_of colours fail json_string reason usage_error warning whole_number
 );
 use Data::Log::Shared::Tool::Tail ();
 use Exporter 'import';
 use List::Util qw(min);
 
 our @EXPORT_OK = qw(hole lost_output text_of);
-
-# How long a reader stands before an unfinished entry until it says so.
-use constant GRACE => 0.25;
 
 my @OUTPUT = qw(json|j print0|0 format=s offsets|o raw grep|g=s ignore-case|i invert-match|v color|colour=s close-holes);
 

@@ -4,7 +4,7 @@ use 5.026;
 use strict;
 use warnings;
 
-use Data::Log::Shared::Tool qw(fail usage_error warning whole_number);
+use Data::Log::Shared::Tool qw(GRACE fail start_of_last usage_error warning whole_number);
 use Data::Log::Shared::Tool::Format   ();
 use Data::Log::Shared::Tool::Position ();
 use IO::Handle ();
@@ -49,8 +49,9 @@ sub run {
     local @SIG{qw(INT TERM)} = ( sub { $caught = shift; die { signal => $caught } } ) x 2;
     local $SIG{HUP} = sub { $self->{reopen} = 1 }
         if defined $self->{options}{output};
-    my $done  = eval { $self->all; 1 };
-    my $error = $@;
+    my $status = eval { $self->all };
+    my $done   = defined $status;
+    my $error  = $@;
     local @SIG{qw(INT TERM)} = ('IGNORE') x 2;
     $self->save if $done || $caught;
     if ($caught) {
@@ -58,7 +59,7 @@ sub run {
         kill $caught, $$;
     }
     die $error if !$done;
-    return 0;
+    return $status;
 }
 
 sub all {
@@ -66,7 +67,7 @@ sub all {
     $self->{options}{F} ? $self->attach_patiently : $self->attach;
     $self->first_lines;
     $self->drain;
-    return if !$self->{follow};
+    return $self->end if !$self->{follow};
     my $looked = time;
     while (1) {
         my $data = $self->{cursor}->next(INTERVAL);
@@ -85,12 +86,29 @@ sub all {
         # Asked before the last look: what was written until then is printed.
         my $is_over = $self->is_over;
         $self->drain;
-        return if $is_over;
+        return 0 if $is_over;
 
         # Writers may have the old one open for a while yet.
         $self->reattach if !defined $data && $self->{options}{F} && $self->moved;
     }
     return;
+}
+
+# What is there ends at the tail, or else at an entry that nobody finishes.
+sub end {
+    my ($self) = @_;
+    my $cursor = $self->{cursor};
+    my $end    = $self->{log}->tail_offset;
+    while ( $cursor->position < $end ) {
+        my $data = $cursor->next(GRACE);
+        if ( !defined $data ) {
+            Data::Log::Shared::Tool::Read::hole( $self->{path}, $cursor, $self->{options} );
+            return 1;
+        }
+        $self->put($data);
+    }
+    $self->drain;
+    return 0;
 }
 
 sub is_over {
@@ -165,14 +183,12 @@ sub first_lines {
     if ( $self->{from} ) {
         my $cursor = $log->cursor;
         my $skip   = $lines > 0 ? $lines - 1 : 0;
-        1 while $skip-- > 0 && defined $cursor->next;
+        my $end    = $log->tail_offset;
+        1 while $skip-- > 0 && $cursor->position < $end && defined $cursor->next(GRACE);
         return $self->start_at( $cursor->position );
     }
 
-    # Slots have no way back, so this is one pass that keeps the offsets of the last.
-    my ( $n, @last ) = (0);
-    my $end = $log->each_entry( sub { $last[ $n++ % $lines ] = $_[1] if $lines } );
-    return $self->start_at( $n > $lines ? $last[ $n % $lines ] : $last[0] // $end );
+    return $self->start_at( start_of_last( $log, $lines ) );
 }
 
 sub put {

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use Data::Log::Shared;
-use Data::Log::Shared::Tool qw(attach_writable fail human option_size reason usage_error warning whole_number);
+use Data::Log::Shared::Tool qw(attach_writable fail human option_size reason start_of_last usage_error warning whole_number);
 
 our %COMMANDS = (
     append => {
@@ -93,12 +93,7 @@ sub truncate_log {
     $offset = whole_number( offset   => $offset )          if defined $offset;
     my $keep = defined $options->{keep} ? whole_number( '--keep', $options->{keep} ) : undef;
     my $log = attach_writable($path);
-    $offset = $log->tail_offset if $options->{all};
-    if ( defined $keep ) {
-        my ( $n, @last ) = (0);
-        my $end = $log->each_entry( sub { $last[ $n++ % $keep ] = $_[1] if $keep } );
-        $offset = !$keep ? $end : $n > $keep ? $last[ $n % $keep ] : $log->truncation;
-    }
+    $offset //= $options->{all} ? $log->tail_offset : start_of_last( $log, $keep );
     my $now = $log->truncate($offset);
     print "$path: hidden before $now (", human($now), ")\n";
     return 0;
