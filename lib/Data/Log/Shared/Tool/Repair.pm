@@ -35,8 +35,9 @@ sub recover {
     -f _        or fail("$path: not a regular file");
     my ( $state, $why ) = state_of($path);
     if ( $state eq 'sound' || $state eq 'damaged inside' && !$options->{salvage} ) {
-        print "$path: ", $state eq 'sound' ? "in order, nothing to do\n" : "$why; --salvage keeps what is whole\n";
-        return $state eq 'sound' ? 0 : 1;
+        fail("$why; --salvage keeps what is whole") if $state ne 'sound';
+        print "$path: in order, nothing to do\n";
+        return 0;
     }
     return salvage( $options, $path ) if $options->{salvage};
     fail("$why; --salvage keeps what is whole") if $state ne 'crashed';
@@ -122,16 +123,16 @@ sub copy {
 
 sub salvage {
     my ( $options, $path ) = @_;
-    my $lock   = lock_out_others($path);
-    my $backup = backup( $options, $path );
-    my $found  = Data::Log::Shared::Tool::Format::Salvage->new($path);
-    $found->size > 0 or fail("$path: holds nothing but a header");
+    my $lock  = lock_out_others($path);
+    my $found = Data::Log::Shared::Tool::Format::Salvage->new($path);
+    $found->size > 0 or fail("$path: is too small to hold an entry");
     my ( $mode, $user, $group ) = ( stat $path )[ 2, 4, 5 ];
     my $header = $found->header // {};
     my $fresh  = free_name("$path.salvage");
     my %is     = ( entries => 0, bytes => 0 );
     my $show   = progress( $found->end );
-    my $made   = eval {
+    my $backup;
+    my $made = eval {
         local @SIG{qw(INT TERM HUP)} = ( sub { die "interrupted\n" } ) x 3;
         my $log = Data::Log::Shared->new(
             $fresh, $found->size, $mode & 0777,
@@ -146,8 +147,12 @@ sub salvage {
             $is{entries}++;
             $show->( $found->at );
         }
+        $is{entries} || $found->header
+            or die "$path: has neither the header of a log nor a whole entry, and is left as it was\n";
         $log->truncate($hidden) if $hidden;
         $log->sync;
+        $show->();
+        $backup = backup( $options, $path );
         chown $user, $group, $fresh if $> == 0;
         rename $fresh, $path or die "$path: $!\n";
         1;
