@@ -14,6 +14,25 @@ subtest 'bench' => sub {
     is( ( tool(qw(bench --seconds x)) )[0], 2, 'a time that is none' );
 };
 
+# Interrupted, it left its files in the folder for temporary ones.
+subtest 'bench that is ended' => sub {
+    local $ENV{TMPDIR} = scratch('folder');
+    mkdir $ENV{TMPDIR} or die $!;
+    for my $signal ( 2, 15 ) {
+        my $out = scratch('bench.out');
+        unlink $out;
+        my $pid = start_tool( { out => $out, err => $out }, qw(bench --seconds 60 --processes 2) );
+        wait_until( sub { glob("$ENV{TMPDIR}/*") && -s $out } );
+        kill $signal, $pid;
+        waitpid $pid, 0;
+        is( $? & 127, $signal, "signal $signal ends it" );
+        is_deeply( [ glob "$ENV{TMPDIR}/*" ], [], '... and nothing is left' );
+    }
+    my ( $status, $out ) = shell('log-shared bench --seconds 1 | head -n 1; echo ${PIPESTATUS[0]}');
+    like( $out, qr/\n141\n\z/, 'a reader that goes away ends it' );
+    is_deeply( [ glob "$ENV{TMPDIR}/*" ], [], '... and nothing is left' );
+};
+
 subtest 'completion' => sub {
     plan skip_all => 'there is no bash' if ( shell('true') )[0] != 0;
     my $complete = sub {

@@ -46,6 +46,13 @@ is_deeply(
     '... in a format'
 );
 is_deeply( [ tool( 'cat', $path, $path ) ], [ 0, lines( @bytes, @bytes ), '' ], '... of several logs' );
+{
+    my ( $status, $out, $err ) = tool( 'cat', "$path.not", $path );
+    is_deeply( [ $status, $out ], [ 1, lines(@bytes) ], '... of the others, if one cannot be read' );
+    like( $err, qr/\Alog-shared cat: \Q$path\E\.not: [^\n]*No such file[^\n]*\n\z/, '... with a word' );
+    ( $status, $out, $err ) = tool( 'cat', '--from=4', $path );
+    is( $err, "log-shared cat: $path: the entry at 4 is unfinished, or --from is not the offset of one\n", '... from inside an entry' );
+}
 
 subtest 'JSON' => sub {
     my ( $status, $out, $err ) = tool( qw(cat --json), $path );
@@ -145,6 +152,7 @@ subtest 'mistakes' => sub {
         'an option'       => [ [ 'cat', '--frob', $path ],  2, qr/unknown option: frob/ ],
         'a regex'         => [ [ 'cat', '-g(', $path ],     2, qr/Unmatched \(/ ],
         'a format'        => [ [ 'cat', '--format=%q', $path ], 2, qr/unknown "%q"/ ],
+        'an offset'       => [ [ 'cat', '--from=3', $path ], 2, qr/"3" is not the offset of an entry/ ],
         'a number'        => [ [ 'cat', '-n', 'x', $path ], 2, qr/"x" is not a whole number/ ],
         'no such log'     => [ [ 'cat', "$path.not" ],      1, qr/^log-shared cat: \Q$path.not\E: .*No such file/ ],
         'a folder'        => [ [ 'cat', scratch() ],        1, qr/regular file/ ],

@@ -49,6 +49,9 @@ is( ( on_terminal( undef, qw(cat --raw), $path ) )[1] =~ /\e\[2J/, 1, '... unles
 
 ( $status, $text ) = on_terminal( undef, qw(cat -g match), $path );
 is( $text, "a \e[31mmatch\e[0m here\n", 'a match is coloured' );
+my $other = scratch('other.log');
+Data::Log::Shared->new( $other, 1000 )->append('a matter');
+is( ( on_terminal( undef, qw(cat -g), '(t)c\\1|(.)\\2', $other ) )[1], "a ma\e[31mtt\e[0mer\n", '... by groups of its own' );
 {
     local $ENV{NO_COLOR} = 1;
     is( ( on_terminal( undef, qw(cat -g match), $path ) )[1], "a match here\n", '... unless NO_COLOR is set' );

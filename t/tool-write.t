@@ -164,6 +164,15 @@ subtest 'stat' => sub {
     kill INT => $pid;
     waitpid $pid, 0;
     is( $? & 127, 2, '... until it is interrupted' );
+
+    # It told the salt of the new file and the counts of the old one.
+    my ( $shown, $said ) = ( fresh(), fresh() );
+    $pid = start_tool( { out => $shown, err => $said }, qw(stat --json --watch=0.05), $path );
+    wait_until( sub { -s $shown } );
+    Data::Log::Shared->new( "$path.new", 1000 );
+    rename "$path.new", $path or die $!;
+    is( ends($pid), 1 << 8, 'a log that is replaced ends it' );
+    like( slurp($said), qr/\Alog-shared stat: \Q$path\E: has been replaced\n\z/, '... with a word' );
 };
 
 done_testing;

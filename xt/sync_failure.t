@@ -8,6 +8,7 @@ use FindBin qw($Bin);
 use Test::More;
 use lib "$Bin/../t/lib";
 use LogTest;
+use ToolTest;
 
 use Data::Log::Shared;
 
@@ -22,6 +23,7 @@ if ( !$ENV{LOG_TEST_FAILING} ) {
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -34,7 +36,17 @@ static int flush(void)
     return -1;
 }
 int msync(void *at, size_t length, int flags) { return flush(); }
-int fsync(int fd) { return flush(); }
+
+/* All files, or those with a certain word in their name. */
+int fsync(int fd)
+{
+    char link[64], name[4096] = "";
+    const char *only = getenv("LOG_TEST_ONLY");
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (only && (readlink(link, name, sizeof name - 1) < 0 || !strstr(name, only)))
+        return 0;
+    return flush();
+}
 
 int syncfs(int fd)
 {
@@ -211,6 +223,38 @@ subtest 'creation' => sub {
     like( $error, qr/^Data::Log::Shared->new: \Q$path\E: .*Input\/output error/, 'fails with an exception' );
     is( $errno, 5, '... and its errno' );
     ok( !-e $path, '... and leaves nothing' );
+};
+
+# What the disk had refused counted as read, and so did what was in a file
+# that had been rotated before it was flushed.
+subtest 'tail --save into a file' => sub {
+    my $log = fresh('drained');
+    my ( $save, $text ) = map { scratch($_) } qw(position text);
+    local $ENV{LOG_TEST_ONLY} = 'text';
+    my @drain = ( 'tail', '--save', $save, '--output', $text, $log->path );
+    failing(
+        sub {
+            my ( $status, $out, $err ) = tool(@drain);
+            is_deeply( [ $status, $err ], [ 1, "log-shared tail: $text: Input/output error\n" ], 'a flush that fails is an error' );
+            ok( !-e $save, '... and no position is kept' );
+        }
+    );
+    is( ( tool(@drain) )[0], 0, 'it is read again' );
+    like( slurp($text), qr/@{[ join "\n", map { "entry $_" } 1 .. 10 ]}\n\z/, '... entirely' );
+
+    $ENV{LOG_TEST_ONLY} = 'text.1';
+    my $err = scratch('err');
+    my $pid = start_tool( { err => $err }, @drain, '-f' );
+    $log->append('rotated');
+    wait_until( sub { slurp($text) =~ /rotated/ } );
+    rename $text, "$text.1" or die $!;
+    failing(
+        sub {
+            kill HUP => $pid;
+            is( ends($pid), 1 << 8, 'a file that is rotated is flushed first' );
+            like( slurp($err), qr/\Alog-shared tail: [^\n]*Input\/output error\n\z/, '... which may fail as well' );
+        }
+    );
 };
 
 done_testing;

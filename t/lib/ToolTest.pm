@@ -8,8 +8,10 @@ use warnings;
 use Exporter 'import';
 use File::Spec ();
 use LogTest;
+use POSIX 'WNOHANG';
+use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(tool tool_with_input start_tool start_program tool_command shell);
+our @EXPORT = qw(tool tool_with_input start_tool start_program ends tool_command shell);
 
 my $tool = $ENV{LOG_SHARED_TOOL};
 if ( !defined $tool ) {
@@ -55,6 +57,21 @@ sub start_program {
     # A shell's background jobs ignore some of them.
     $SIG{$_} = 'DEFAULT' for qw(HUP INT PIPE TERM);
     exec @command or die "exec: $!";
+}
+
+# The status of a process that ends by itself; undef if it does not.
+sub ends {
+    my ($pid) = @_;
+    my $until = time + 20;
+    until ( waitpid $pid, WNOHANG ) {
+        if ( time > $until ) {
+            kill KILL => $pid;
+            waitpid $pid, 0;
+            return;
+        }
+        sleep 0.02;
+    }
+    return $?;
 }
 
 # A line for bash in which log-shared is the tool.

@@ -17,7 +17,7 @@ use Time::HiRes  qw(time);
 use Data::Log::Shared;
 
 our @EXPORT_OK = qw(
-    GRACE attach attach_writable bytes_of characters_of colours fail human json_string option_size progress reason
+    GRACE attach attach_writable bytes_of characters_of colours fail human identity json_string option_size progress reason
     start_of_last usage_error warning whole_number
 );
 
@@ -74,7 +74,7 @@ sub main {
     if ( !defined $status ) {
         my $error = $@;
         $status = ref $error ? $error->{status} : 1;
-        warning( ref $error ? $error->{message} : $error );
+        warning($error);
     }
     if ( !close STDOUT ) {
         exit 141 if $!{EPIPE};
@@ -129,7 +129,7 @@ sub version {
 
 # An exception without what only a programmer wants to know.
 sub reason {
-    my ($error) = @_;
+    my $error = ref $_[0] ? $_[0]{message} : $_[0];
     $error =~ s/\AData::Log::Shared\S*: //;
     $error =~ s/ at \S+ line \d+(?:, <\S+> (?:line|chunk) \d+)?\.?\s*\z//;
     return $error;
@@ -169,6 +169,13 @@ sub attach_writable {
     sysopen my $file, $path, O_RDWR | O_NOFOLLOW or fail("$path: $!");
     return eval { Data::Log::Shared->new_from_fd( fileno $file ) }
         // fail( "$path: " . reason($@) );
+}
+
+# Of a file, by its path or handle.
+sub identity {
+    my ($file) = @_;
+    my ( $device, $inode ) = stat $file or return '';
+    return "$device:$inode";
 }
 
 # Where the last so many entries begin. Slots have no way back, so this is one

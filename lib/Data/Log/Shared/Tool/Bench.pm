@@ -8,7 +8,7 @@ use warnings;
 
 use Data::Log::Shared;
 use Data::Log::Shared::Tool qw(fail usage_error whole_number);
-use File::Temp              qw(tempdir);
+use File::Temp              ();
 use POSIX                   ();
 use Time::HiRes             qw(time);
 
@@ -19,6 +19,9 @@ our %COMMANDS = (
         run       => \&bench,
     },
 );
+
+# The files must go when it is interrupted, or what it writes to has ended.
+my @SIGNALS = qw(HUP INT PIPE TERM);
 
 use constant { SIZE => 64 << 20, BATCH => 1000 };
 
@@ -35,7 +38,7 @@ sub bench {
     my $seconds = $options->{seconds} // 10;
     $seconds =~ /\A\d*\.?\d+\z/ && $seconds > 0 or usage_error("--seconds \"$seconds\" is not a number of seconds");
     my $many = whole_number( '--processes', $options->{processes} // processors() ) || 1;
-    my $folder = tempdir( 'log-shared-XXXXXXXX', TMPDIR => 1, CLEANUP => 1 );
+    my $folder = File::Temp->newdir( 'log-shared-XXXXXXXX', TMPDIR => 1 );
     my @logs = (
         [ 'in memory'               => sub { Data::Log::Shared->new( undef, SIZE ) } ],
         [ 'file, checksums'         => sub { Data::Log::Shared->new( "$folder/log", SIZE, undef, sparse => 1 ) } ],
@@ -50,12 +53,24 @@ sub bench {
     }
     printf "%-34s %9s %14s %12s\n", '', 'processes', 'entries/s', 'MB/s';
     STDOUT->flush;
-    for my $row (@rows) {
-        my ( $title, $make, $work, $length, $processes ) = @$row;
-        my $rate = measure( $make, $work, $length, $processes, $seconds / @rows );
-        printf "%-34s %9d %14s %12.1f\n", $title, $processes, grouped($rate), $rate * $length / 1e6;
-        STDOUT->flush;
+    my $caught;
+    local @SIG{@SIGNALS} = ( sub { $caught = shift; die "caught\n" } ) x @SIGNALS;
+    my $done = eval {
+        for my $row (@rows) {
+            my ( $title, $make, $work, $length, $processes ) = @$row;
+            my $rate = measure( $make, $work, $length, $processes, $seconds / @rows );
+            printf "%-34s %9d %14s %12.1f\n", $title, $processes, grouped($rate), $rate * $length / 1e6;
+            STDOUT->flush;
+        }
+        1;
+    };
+    my $error = $@;
+    undef $folder;
+    if ($caught) {
+        $SIG{$caught} = 'DEFAULT';
+        kill $caught, $$;
     }
+    die $error if !$done;
     return 0;
 }
 
@@ -79,6 +94,7 @@ sub measure {
     for ( 1 .. $processes ) {
         my $pid = fork // fail("fork: $!");
         next if $pid;
+        @SIG{@SIGNALS} = ('DEFAULT') x @SIGNALS;
         close $opener;
         sysread $gate, my $byte, 1;
         my ( $done, $took ) = $work->( $log, $data, $seconds, $processes );

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use Data::Log::Shared;
-use Data::Log::Shared::Tool qw(colours fail human usage_error warning);
+use Data::Log::Shared::Tool qw(colours fail human reason usage_error warning);
 use Data::Log::Shared::Tool::Format ();
 use IO::Handle                      ();
 use JSON::PP                        ();
@@ -41,6 +41,7 @@ sub statistics {
     while ($every) {
         sleep $every;
         my $now     = facts( $path, $log );
+        fail("$path: has been replaced") if $now->{salt} ne $last->{salt};
         my $seconds = $now->{time} - $last->{time};
         $now->{entries_per_second} = ( $now->{appends} - $last->{appends} ) / $seconds;
         $now->{bytes_per_second}   = ( $now->{tail} - $last->{tail} ) / $seconds if $now->{tail} >= $last->{tail};
@@ -123,7 +124,7 @@ sub verify {
     for my $path (@paths) {
         my $result = eval { verify_one( $options, $path ) };
         if ( !defined $result ) {
-            my $error = ref $@ ? $@->{message} : $@;
+            my $error = reason($@);
             warning($error);
 
             # What makes a log unusable is damage as well; anything else tells nothing.

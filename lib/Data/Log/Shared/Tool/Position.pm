@@ -30,17 +30,25 @@ use constant INTERVAL => 1;
 sub new {
     my ( $class, $path ) = @_;
     my $self = bless { path => $path, saved => 0 }, $class;
+    -e $path && !-f _ and fail("$path: not a regular file");
     if ( open my $in, '<:raw', $path ) {
         local $/;
         my $kept = eval { JSON::PP::decode_json(<$in>) };
-        ref $kept eq 'HASH' && defined $kept->{log} && ( $kept->{position} // '' ) =~ /\A\d+\z/
-            or fail("$path: is not a position file");
+        is_position($kept) or fail("$path: is not a position file");
         $self->{kept} = $kept;
     }
     elsif ( !$!{ENOENT} ) {
         fail("$path: $!");
     }
     return $self;
+}
+
+sub is_position {
+    my ($kept) = @_;
+    return if ref $kept ne 'HASH';
+    return if grep { !defined || ref } @{$kept}{qw(log digest)};
+    return if grep { ( $_ // '' ) !~ /\A\d{1,15}\z/ } @{$kept}{qw(position recoveries synced)}, $kept->{last} // 0;
+    return 1;
 }
 
 sub is_there { return defined $_[0]{kept} }
@@ -52,7 +60,7 @@ sub position_in {
     my ( $self, $log, $salt ) = @_;
     my $kept  = $self->{kept} or return;
     my $stats = $log->stats;
-    return if $kept->{log} ne "$salt:$stats->{generation}";
+    return if $kept->{log} ne "$salt:$stats->{generation}" || $kept->{position} > $stats->{tail};
     return $kept->{position}
         if $kept->{recoveries} == $stats->{recoveries} || $kept->{digest} eq digest( $log, $kept->{last} );
     return $kept->{synced} < $kept->{position} ? $kept->{synced} : $kept->{position};

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use Data::Log::Shared::Tool qw(
-    GRACE attach bytes_of characters_of colours fail json_string reason usage_error warning whole_number
+    GRACE attach bytes_of characters_of colours fail identity json_string reason usage_error warning whole_number
 );
 use Data::Log::Shared::Tool::Tail ();
 use Exporter 'import';
@@ -32,19 +32,26 @@ our %COMMANDS = (
 
 sub cat {
     my ( $options, @paths ) = @_;
-    my $text  = text_of($options);
+    my $text   = text_of($options);
     my $from  = defined $options->{from}  ? whole_number( '--from',  $options->{from} )  : undef;
     my $to    = defined $options->{to}    ? whole_number( '--to',    $options->{to} )    : undef;
     my $limit = defined $options->{limit} ? whole_number( '--limit', $options->{limit} ) : 'inf';
+    usage_error("--from \"$from\" is not the offset of an entry") if defined $from && $from % 4;
     my $status = 0;
     for my $path (@paths) {
-        my $log    = attach( $path, $options->{'close-holes'} );
+        keep_apart( $path, \*STDOUT );
+        my $log = eval { attach( $path, $options->{'close-holes'} ) };
+        if ( !$log ) {
+            warning($@);
+            $status = 1;
+            next;
+        }
         my $end    = min( $log->tail_offset, $to // 'inf' );
         my $cursor = $log->cursor($from);
         while ( $limit > 0 && $cursor->position < $end ) {
             my $data = $cursor->next(GRACE);
             if ( !defined $data ) {
-                hole( $path, $cursor, $options );
+                hole( $path, $cursor, $options, $from );
                 $status = 1;
                 last;
             }
@@ -58,15 +65,24 @@ sub cat {
     return $status;
 }
 
+# A log that is appended to as a file, behind its end, is damaged by it.
+sub keep_apart {
+    my ( $path, $out ) = @_;
+    -f $out && identity($path) eq identity($out) and fail("$path: is the output as well");
+    return;
+}
+
 sub lost_output {
     exit 141 if $!{EPIPE};
     return fail("standard output: $!");
 }
 
 sub hole {
-    my ( $path, $cursor, $options ) = @_;
+    my ( $path, $cursor, $options, $from ) = @_;
+    my $at     = $cursor->position;
     my $advice = $options->{'close-holes'} ? '' : '; if its writer is dead, --close-holes passes it';
-    warning( "$path: the entry at " . $cursor->position . " is unfinished$advice" );
+    $advice = ', or --from is not the offset of one' if $at == ( $from // -1 );
+    warning("$path: the entry at $at is unfinished$advice");
     return;
 }
 
@@ -94,7 +110,7 @@ sub text_of {
         $bytes = tame($bytes) if $tame;
         if ($marked) {
             my $characters = characters_of($bytes) // $bytes;
-            $characters =~ s/($match)/length $1 ? $colour->( 'red', $1 ) : ''/ge;
+            $characters =~ s/$match/length $& ? $colour->( 'red', $& ) : ''/ge;
             $bytes = bytes_of($characters);
         }
         return "$bytes$end" if !$options->{offsets};

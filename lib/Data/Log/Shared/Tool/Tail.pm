@@ -4,7 +4,7 @@ use 5.026;
 use strict;
 use warnings;
 
-use Data::Log::Shared::Tool qw(GRACE fail start_of_last usage_error warning whole_number);
+use Data::Log::Shared::Tool qw(GRACE fail identity start_of_last usage_error warning whole_number);
 use Data::Log::Shared::Tool::Format   ();
 use Data::Log::Shared::Tool::Position ();
 use IO::Handle ();
@@ -37,22 +37,32 @@ sub open_output {
     my ($self) = @_;
     my $path = $self->{options}{output};
     open my $out, '>>:raw', $path or fail("$path: $!");
-    my $last = $self->{out};
+    if ( $self->{out} != \*STDOUT ) {
+        $self->settle;
+        close $self->{out} or fail("$path: $!");
+    }
     $self->{out} = $out;
-    close $last or fail("$path: $!") if $last != \*STDOUT;
+    return;
+}
+
+# What has been printed is in the output for certain.
+sub settle {
+    my ($self) = @_;
+    $self->{out}->flush or $self->lost_output;
+    !-f $self->{out} || $self->{out}->sync or $self->lost_output;
     return;
 }
 
 sub run {
     my ($self) = @_;
-    my $caught;
-    local @SIG{qw(INT TERM)} = ( sub { $caught = shift; die { signal => $caught } } ) x 2;
+    local @SIG{qw(INT TERM)} = ( sub { die { signal => $self->{caught} = shift } } ) x 2;
     local $SIG{HUP} = sub { $self->{reopen} = 1 }
         if defined $self->{options}{output};
     my $status = eval { $self->all };
     my $done   = defined $status;
     my $error  = $@;
     local @SIG{qw(INT TERM)} = ('IGNORE') x 2;
+    my $caught = $self->{caught};
     $self->save if $done || $caught;
     if ($caught) {
         $SIG{$caught} = 'DEFAULT';
@@ -121,11 +131,14 @@ sub attach {
     my $path = $self->{path};
     my ( $file, $log, $header );
     do {
-        $file   = identity_of_file($path);
+        $file = identity($path);
+        Data::Log::Shared::Tool::Read::keep_apart( $path, $self->{out} );
         $log    = Data::Log::Shared::Tool::attach( $path, $self->{options}{'close-holes'} );
         $header = Data::Log::Shared::Tool::Format::header($path) // fail("$path: the header is damaged");
-    } while $file ne identity_of_file($path);
-    @{$self}{qw(log salt file warned)} = ( $log, sprintf( '%016x', $header->{salt} ), $file, 0 );
+    } while $file ne identity($path);
+
+    # A cursor of the last log must not be kept as the position in this one.
+    @{$self}{qw(log salt file warned cursor)} = ( $log, sprintf( '%016x', $header->{salt} ), $file, 0, undef );
     return;
 }
 
@@ -135,23 +148,17 @@ sub attach_patiently {
     my $said;
     until ( eval { $self->attach; 1 } ) {
         my $error = $@;
-        die $error if ref $error && $error->{signal};
-        warning( ref $error ? $error->{message} : $error ) if !$said++;
+        die $error if $self->{caught};
+        warning($error) if !$said++;
         exit 0 if $self->is_over;
         sleep INTERVAL;
     }
     return;
 }
 
-sub identity_of_file {
-    my ($path) = @_;
-    my ( $device, $inode ) = stat $path or return '';
-    return "$device:$inode";
-}
-
 sub moved {
     my ($self) = @_;
-    my $now = identity_of_file( $self->{path} );
+    my $now = identity( $self->{path} );
     return $now ne '' && $now ne $self->{file};
 }
 
@@ -196,6 +203,7 @@ sub put {
     my $cursor = $self->{cursor};
     my ( $offset, $next ) = ( $cursor->offset, $cursor->position );
     my $line = $self->{text}->( $data, $offset, $next );
+    die { signal => $self->{caught} } if $self->{caught};
     if ( defined $line ) {
         print { $self->{out} } $line or $self->lost_output;
     }
@@ -232,7 +240,7 @@ sub save {
     $self->{out}->flush or $self->lost_output;
     $self->{unsaved} = 0;
     return if !$self->{saved};
-    $self->{out}->sync if -f $self->{out};
+    $self->settle;
 
     # After a reset the cursor is back at the beginning, and nothing of that has been read.
     my $now = $cursor->position;
