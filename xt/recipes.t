@@ -31,9 +31,34 @@ subtest 'the unit' => sub {
 
 subtest 'rotation' => sub {
     has('logrotate') or plan skip_all => 'there is no logrotate';
-    my ( $status, $out, $err ) = shell("logrotate -d '$Bin/../eg/log-drain.logrotate'");
-    is( $status, 0, 'logrotate takes the configuration' );
-    unlike( $err, qr/^error/m, '... without complaint' );
+    my $texts = scratch('log-drain');
+    mkdir $texts, 0755 or die $!;
+    my $recipe = slurp("$Bin/../eg/log-drain.logrotate");
+    $recipe =~ s{/var/log/log-drain}{$texts} or die 'another folder';
+    my $configuration = spew( scratch('logrotate'), $recipe );
+    chmod 0644, $configuration;
+
+    my $log = Data::Log::Shared->new( scratch('rotated.log'), 1000 );
+    $log->append('before');
+    my $text  = "$texts/events.txt";
+    my $said  = scratch('drain.err');
+    my $drain = start_tool( { err => $said }, 'tail', '-F', '--save', scratch('rotated.position'), '--output', $text, $log->path );
+    wait_until( sub { -s $text } );
+
+    # What systemd does for it.
+    my $asked = scratch('asked');
+    spew( "$folder/systemctl", "#!/bin/sh\necho \"\$*\" >'$asked'\nexec kill -HUP $drain\n" );
+    chmod 0755, "$folder/systemctl";
+    my ( $status, $out, $err ) = shell( "logrotate -f -s '" . scratch('state') . "' '$configuration'" );
+    is_deeply( [ $status, $out, $err ], [ 0, '', '' ], 'logrotate takes the configuration' );
+    is( slurp($asked), "reload log-drain@*.service\n", '... and tells all units' );
+    wait_until( sub { -e $text } );
+    $log->append('after');
+    wait_until( sub { -s $text } );
+    kill TERM => $drain;
+    waitpid $drain, 0;
+    is( slurp($said), '', '... without a word' );
+    is_deeply( [ slurp("$text.1"), slurp($text) ], [ "before\n", "after\n" ], '... and nothing is lost' );
 };
 
 subtest 'Redis' => sub {

@@ -88,10 +88,7 @@ sub all {
         $self->open_output if delete $self->{reopen};
         next               if defined $data && time - $looked < INTERVAL;
         $looked = time;
-        if ( !defined $data && !$self->{warned} && $self->{cursor}->lag ) {
-            $self->{warned} = 1;
-            Data::Log::Shared::Tool::Read::hole( $self->{path}, $self->{cursor}, $self->{options} );
-        }
+        $self->warn_of_hole if !defined $data && !$self->{warned};
 
         # Asked before the last look: what was written until then is printed.
         my $is_over = $self->is_over;
@@ -101,6 +98,18 @@ sub all {
         # Writers may have the old one open for a while yet.
         $self->reattach if !defined $data && $self->{options}{F} && $self->moved;
     }
+    return;
+}
+
+# An entry that came since the wait ended is no hole; one that is there the next time is.
+sub warn_of_hole {
+    my ($self) = @_;
+    my $cursor = $self->{cursor};
+    my $last   = $self->{stuck};
+    $self->{stuck} = $cursor->lag ? $cursor->position : undef;
+    return if !defined $self->{stuck} || $self->{stuck} != ( $last // -1 );
+    $self->{warned} = 1;
+    Data::Log::Shared::Tool::Read::hole( $self->{path}, $cursor, $self->{options} );
     return;
 }
 
@@ -138,7 +147,7 @@ sub attach {
     } while $file ne identity($path);
 
     # A cursor of the last log must not be kept as the position in this one.
-    @{$self}{qw(log salt file warned cursor)} = ( $log, sprintf( '%016x', $header->{salt} ), $file, 0, undef );
+    @{$self}{qw(log salt file warned stuck cursor)} = ( $log, sprintf( '%016x', $header->{salt} ), $file, 0 );
     return;
 }
 
