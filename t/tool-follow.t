@@ -221,8 +221,18 @@ subtest 'an output file that is rotated' => sub {
     $log->append('third');
     wait_until( sub { -s $out } );
     is( slurp($out), "third\n", 'until SIGHUP makes a new one' );
-    stop( $tail, 15 );
     is( slurp("$out.1"), "first\nsecond\n", 'the old one is left alone' );
+
+    # What came while the output was being opened was taken for unfinished.
+    for my $n ( 2 .. 9 ) {
+        rename $out, "$out.$n" or die $!;
+        kill HUP => $tail->{pid};
+        wait_until( sub { -e $out } );
+        $log->append("more $n");
+        wait_until( sub { -s $out } );
+    }
+    stop( $tail, 15 );
+    is( slurp( $tail->{err} ), '', 'all that without a word' );
 };
 
 subtest 'a dead writer is in the way' => sub {
