@@ -26,7 +26,7 @@ use crc32c::crc32c_combine;
 
 use crate::layout::{
     damaged_word, has_odd_ones, sealed_word, slot_size, Field, Slot, Tail, EMPTY, LATER,
-    MAX_RESERVATION, SLOT_HEADER, UNIT,
+    MAX_RESERVATION, MIN_SLOT, SLOT_HEADER, UNIT,
 };
 use crate::memory::Memory;
 use crate::protocol::Core;
@@ -141,7 +141,7 @@ impl<M: Memory> Recovery<'_, M> {
         while at < end {
             let word = self.word(at);
             if at == start {
-                if let Some(next) = sealed_slot(at, word, end) {
+                if let Some(next) = self.vouched(at, word) {
                     at = next;
                     start = next;
                     continue;
@@ -158,6 +158,16 @@ impl<M: Memory> Recovery<'_, M> {
                 None => return,
             }
         }
+    }
+
+    /// Where the sealed slot at `at` ends, if it is one and not garbage that looks like it.
+    fn vouched(&self, at: u64, word: u32) -> Option<u64> {
+        let next = sealed_slot(at, word, self.units)?;
+        let agrees = !self.core.checksums() || {
+            next - at >= MIN_SLOT
+                && self.core.memory.load_aux(at) == self.core.seal_crc(at, word, self.generation)
+        };
+        agrees.then_some(next)
     }
 
     /// Where the slot at `at` ends, if nothing is wrong with it.
@@ -401,6 +411,7 @@ mod tests {
     use crate::protocol::tests::{entry, log_of, replay, reserve, Heap};
     use crate::protocol::{Patience, Position, Stop};
     use crate::sys;
+    use std::cell::Cell;
     use std::ffi::CString;
     use std::sync::atomic::Ordering::SeqCst;
 
@@ -453,10 +464,53 @@ mod tests {
         // Nor does one that was found from the wrong place.
         let core = log_of(100);
         let at = abandon(&core, &[b"one", b"two"]);
-        core.memory
-            .store_word(at, sealed_word(slot_size(3)), SeqCst);
+        let sealed = sealed_word(slot_size(3));
+        core.memory.store_word(at, sealed, SeqCst);
+        let sum = core.seal_crc(at, sealed, core.generation());
+        core.memory.store_aux(at, sum);
         recovered(&core);
         assert!(replay(&core).is_empty());
+    }
+
+    /// Where all entries were of one size, garbage that looked like a sealed slot's word, copied from
+    /// elsewhere, led past a lost entry to those behind it: no prefix.
+    #[test]
+    fn above_the_mark_a_sealed_slot_counts_only_with_its_checksum() {
+        let core = log_of(100);
+        let size = slot_size(4);
+        core.append(entry(b"kept")).unwrap();
+        let dead = reserve(&core, 4);
+        core.append(entry(b"more")).unwrap();
+        assert_eq!(replay(&core), vec![b"kept".to_vec(), b"more".to_vec()]);
+        let live = core.append(entry(b"lost")).unwrap();
+        core.append(entry(b"last")).unwrap();
+
+        core.memory.store_word(live, sealed_word(size), SeqCst);
+        assert_eq!(recovered(&core).tail.end(), live);
+        assert_eq!(replay(&core), vec![b"kept".to_vec(), b"more".to_vec()]);
+        // Nor does the checksum of another place help.
+        let live = core.append(entry(b"lost")).unwrap();
+        core.append(entry(b"last")).unwrap();
+        core.memory.store_word(live, sealed_word(size), SeqCst);
+        core.memory.store_aux(live, core.memory.load_aux(dead));
+        assert_eq!(recovered(&core).tail.end(), live);
+    }
+
+    #[test]
+    fn a_writer_that_finds_its_slot_sealed_leaves_the_seal_intact() {
+        let core = log_of(100);
+        let sealed = Cell::new(false);
+        core.place(slot_size(4), |at| {
+            let word = core.fill(at, entry(b"late"), false);
+            if !sealed.replace(true) {
+                assert!(replay(&core).is_empty());
+                core.fill(at, entry(b"late"), false);
+            }
+            word
+        })
+        .unwrap();
+        recovered(&core);
+        assert_eq!(replay(&core), vec![b"late".to_vec()]);
     }
 
     /// Uniform sizes made a flipped bit of an entry's word or of a sealed one's lead to another

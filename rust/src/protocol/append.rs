@@ -104,7 +104,7 @@ impl<M: Memory> Core<M> {
         })
     }
 
-    pub(super) fn place(&self, size: u64, fill: impl Fn(u64) -> u32) -> Result<u64, Refusal> {
+    pub(crate) fn place(&self, size: u64, fill: impl Fn(u64) -> u32) -> Result<u64, Refusal> {
         let at = self.reserve(size)?;
         if self.commit(at, size, fill(at)) {
             return Ok(at);
@@ -187,7 +187,7 @@ impl<M: Memory> Core<M> {
 
     /// Writes payload and aux; the word to commit them with.
     #[inline(always)]
-    pub(super) fn fill(&self, at: u64, entry: Entry<'_>, more: bool) -> u32 {
+    pub(crate) fn fill(&self, at: u64, entry: Entry<'_>, more: bool) -> u32 {
         self.fill_as(at, entry, more, 0)
     }
 
@@ -223,6 +223,14 @@ impl<M: Memory> Core<M> {
     /// The word moves on once before it is final: when somebody publishes the size.
     #[cold]
     fn commit_published(&self, at: u64, size: u64, seen: u32, word: u32) -> bool {
-        seen == reserved_word(size) && self.memory.exchange_word(at, seen, word, SeqCst).is_ok()
+        let mut seen = seen;
+        if seen == reserved_word(size) {
+            match self.memory.exchange_word(at, seen, word, SeqCst) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        self.vouch(at, seen);
+        false
     }
 }

@@ -263,9 +263,26 @@ impl<M: Memory> Core<M> {
             .exchange_word(open.at, open.word, sealed, SeqCst)
             .is_ok()
         {
+            self.vouch(open.at, sealed);
             self.wake();
         }
         0
+    }
+
+    /// Tells recovery that the slot at `at` was sealed: nothing else in its word knows the place, so garbage
+    /// that looks like it might lead past a lost entry. Both who seals and who was sealed do so, since the
+    /// other may have written its own checksum last; whoever dies before leaves a slot that a power cut
+    /// ends the log at.
+    pub(super) fn vouch(&self, at: u64, sealed: u32) {
+        if self.checksums {
+            self.memory
+                .store_aux(at, self.seal_crc(at, sealed, self.generation()));
+        }
+    }
+
+    /// What the aux of a sealed slot is in a log with checksums.
+    pub fn seal_crc(&self, at: u64, sealed: u32, generation: u64) -> u32 {
+        self.entry_crc(at, sealed, 0, generation)
     }
 
     /// Ticks that an open slot may stay so: the caller's patience and the time to copy the slot at
