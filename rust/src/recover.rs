@@ -597,15 +597,18 @@ mod tests {
 
     #[test]
     fn hostile_words_cost_a_bounded_amount_of_summing() {
-        // Each unit claims to begin an entry that reaches to the mark.
-        let core = log_of(1 << 16);
-        let left = |at: u64| ((core.units() - at - SLOT_HEADER) * UNIT) as usize;
-        for at in 0..core.units() - SLOT_HEADER - 1 {
+        // Each unit claims to begin an entry that ends shortly before the mark, where nothing begins.
+        let core = log_of(1 << 12);
+        let end = core.units() - 8;
+        for at in 0..end - SLOT_HEADER {
+            let len = (end - at - SLOT_HEADER) * UNIT;
             core.memory
-                .store_word(at, committed_word(left(at), false, false), SeqCst);
+                .store_word(at, committed_word(len as usize, false, false), SeqCst);
         }
         core.raise_synced(core.units());
+        core.memory.summed.set(0);
         assert_eq!(recovered(&core).tail.end(), core.units());
+        assert!(core.memory.summed.get() <= 16 * core.units() * UNIT);
         assert!(replay(&core).is_empty());
     }
 

@@ -13,6 +13,8 @@ pub(crate) struct Heap {
     clock: Cell<u64>,
     woken: Cell<u32>,
     gave_back: Cell<bool>,
+    /// Bytes that checksums were taken of.
+    pub(crate) summed: Cell<u64>,
 }
 
 impl Heap {
@@ -57,6 +59,7 @@ impl Memory for Heap {
         }
     }
     fn payload_crc(&self, at: u64, len: usize, head: [u8; 12], crc: u32) -> u32 {
+        self.summed.set(self.summed.get() + len as u64);
         let crc = crc32c::crc32c_append(crc, &head);
         crc32c::crc32c_append(crc, &self.payload(at, len))
     }
@@ -99,6 +102,7 @@ pub(crate) fn log_of(units: u64) -> Core<Heap> {
         clock: Cell::new(1000),
         woken: Cell::new(0),
         gave_back: Cell::new(false),
+        summed: Cell::new(0),
     };
     let core = Core::new(heap, units, 42, true);
     for field in [Field::Generation, Field::Truncation, Field::Synced] {
