@@ -140,6 +140,9 @@ subtest 'a reset whose flush fails' => sub {
     like( eval { $log->sync; 'synced' } // $@, $pattern, 'a later sync does not pretend' );
 };
 
+# Bytes by the place that they were written at, since the list was removed.
+sub written { return -e $writes ? map {split} split /\n/, slurp($writes) : () }
+
 # Another boot: what lies at 512 is whose it was.
 sub elsewhere { patch( $_[0], 512, 'another.' ) }
 
@@ -155,8 +158,8 @@ subtest 'recovery after a failed flush' => sub {
     elsewhere($path);
     unlink $writes;
     $log = Data::Log::Shared->new( $path, 1 );
-    my %written = map { split } split /\n/, slurp($writes);
-    is( $written{4096}, $end, 'writes everything again, for the kernel takes what was lost for clean' );
+    my %written = written();
+    is( $written{4096} // 0, $end, 'writes everything again, for the kernel takes what was lost for clean' );
     is( $log->stats->{sync_failed}, 0,    '... and then there is nothing to be sorry for' );
     is( $log->stats->{synced},      $end, '... as it has been synced' );
     is( scalar replay($log),        11,   '... with all entries' );
@@ -178,9 +181,9 @@ subtest 'a recovery that cannot write' => sub {
     unlink $writes;
     $log = Data::Log::Shared->new( $path, 1 );
     is( scalar replay($log), 10, 'the next attach starts over' );
-    my %written = map { split } split /\n/, slurp($writes);
-    is( $written{4096}, $end, '... and writes again what there is' );
-    cmp_ok( $written{ 4096 + $end }, '>=', 11, '... and zeros over what was cut' );
+    my %written = written();
+    is( $written{4096} // 0, $end, '... and writes again what there is' );
+    cmp_ok( $written{ 4096 + $end } // 0, '>=', 11, '... and zeros over what was cut' );
 };
 
 # With too many files open it was left out without a word, and in a power cut the name could be lost with
