@@ -90,6 +90,7 @@ subtest 'both sides of a fork empty the log at the same time' => sub {
         } 1 .. 3;
         $log->reset for 1 .. 50;
         ok( reap(@pids), "$kind: nobody waits for himself" );
+        is( $log->stats->{generation}, 200, '... one after the other' );
         is( $log->append('afterwards'), 0, '... and the log is empty' );
     }
 };

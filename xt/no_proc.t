@@ -56,6 +56,12 @@ subtest 'reset' => sub {
         is( eval { $log->reset },                                   1, "works for $what" ) or diag $@;
         is( from_child( sub { $log->append('new'); $log->reset } ), 1, '... in a child as well' );
         is( $log->entry_count,                                      0, '... and empties it' );
+        my $before = $log->stats->{generation};
+        my @pids   = map {
+            in_child( sub { $log->reset for 1 .. 200 } )
+        } 1 .. 3;
+        ok( reap(@pids), '... also several at once' );
+        is( $log->stats->{generation}, $before + 600, '... one after the other' );
     }
 };
 
