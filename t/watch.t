@@ -64,12 +64,21 @@ subtest 'a child watches for itself' => sub {
         sub {
             my $fd = $log->watch;
             $log->append('by the child');
-            return readable( $fd, 60 );
+            return readable( $fd, 60 ) . ' ' . threads_here();
         }
     );
-    is( $heard, 1, 'it hears of its entry' );
+    is( $heard, '1 2', 'it hears of its entry, by a thread of its own' );
     is( readable( $log->fileno, 60 ), 1, 'so does the parent, by an eventfd of its own' );
     is( $log->eventfd_consume > 0, 1, '... that the child has not emptied' );
+};
+
+subtest 'a child signals none but itself' => sub {
+    $log->unwatch;
+    $log->eventfd_consume;
+    my $heard = from_child( sub { $log->watch; $log->notify; readable( $log->fileno, 60 ) } );
+    is( $heard,                     1, 'it hears what it notifies itself of' );
+    is( readable( $log->fileno, 0 ), 0, '... and the parent does not' );
+    $log->watch;
 };
 
 subtest 'the thread ends' => sub {

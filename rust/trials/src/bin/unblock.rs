@@ -176,6 +176,9 @@ fn short_lived(rounds: u64) -> Result<(Vec<Duration>, String), String> {
         let wanted = append(&log, &pattern(round as u8, 30)).expect("room");
         board.set(0, 0);
         while board.get(0) == 0 {
+            holds(died.elapsed() < Duration::from_secs(10), || {
+                "no reader got through for 10 s".into()
+            })?;
             readers += 1;
             let reader = fork(|| {
                 let log = attach(&log);
