@@ -51,6 +51,9 @@ pub const MODELS: &[Model] = &[
     killing("dying_batch", 2, dying_batch),
     model("counting", 1, counting),
     model("hole_record", 3, hole_record),
+    model("late_place", 3, late_place),
+    killing("dying_late_writer", 2, dying_late_writer),
+    model("truncate_beside_late_place", 2, truncate_beside_late_place),
     model("truncate_beside_append", 3, truncate_beside_append),
     model("two_truncators", 4, two_truncators),
     killing("dying_truncator", 2, dying_truncator),
@@ -69,6 +72,10 @@ pub const MODELS: &[Model] = &[
 ];
 
 const UNITS: u64 = 48;
+/// Less than a tick for a writer's first attempt, and time for its later ones.
+const IMPATIENT: Patience = Patience::Within(100);
+/// An attempt that even a small place is given time for without patience.
+const LATE: u32 = 12;
 /// Never over, since the clock stands.
 const LONG: Patience = Patience::Within(20_000);
 
@@ -353,6 +360,86 @@ fn hole_record(setup: &Rc<Setup>) {
         !started || record(&handle) == behind,
         "the clock was started again"
     );
+}
+
+/// Lets a reader's wait be over.
+fn pass(world: &World, nanoseconds: u64) {
+    world
+        .clock
+        .set(world.clock.get() + (nanoseconds >> Hole::TICK_SHIFT));
+}
+
+/// A writer that has begun again is given time by all, the same time, and nothing more when it is over.
+fn late_place(setup: &Rc<Setup>) {
+    let world = World::new(setup, UNITS);
+    world.abandoned(|handle| write(handle, 2));
+    world.handle().memory.store_aux(0, LATE);
+    let behind = (write(&world.handle(), 1), 1);
+    let look = |handle: &Handle| {
+        let mut position = Position::default();
+        (
+            handle.walk(&mut position, u64::MAX, IMPATIENT),
+            position.sealed,
+        )
+    };
+    let other = world.spawn(move |handle| look(handle));
+    let handle = world.handle();
+    let looks = [look(&handle), other.join().unwrap()];
+    for (stop, sealed) in looks {
+        assert!(matches!(stop, Stop::Hole { .. }), "given no time");
+        assert_eq!(sealed, 0, "given no time");
+        if let Stop::Hole { nanoseconds } = stop {
+            world.clock.set(1000);
+            pass(&world, nanoseconds);
+        }
+    }
+    assert_eq!(look(&handle), (Stop::End, 1), "waited for longer");
+    whole(&world, &[behind], &[]);
+}
+
+/// Walks on without patience, letting pass whatever time is asked for. No place asks twice.
+fn walk_impatiently(handle: &Handle, position: &mut Position) {
+    let mut waited_at = None;
+    while let Stop::Hole { nanoseconds } = handle.walk(position, u64::MAX, IMPATIENT) {
+        assert_ne!(waited_at, Some(position.at), "waited twice for one place");
+        waited_at = Some(position.at);
+        pass(&handle.memory.world, nanoseconds);
+    }
+}
+
+/// Killed at its first attempt or a later one, a writer is waited for once.
+fn dying_late_writer(setup: &Rc<Setup>) {
+    let world = World::new(setup, UNITS);
+    let dead = world.spawn_victim(|handle| (write(handle, 2), 2));
+    let handle = world.handle();
+    let mut position = Position::default();
+    for _ in 0..3 {
+        walk_impatiently(&handle, &mut position);
+    }
+    let seen = replay(&handle, Patience::AtOnce);
+    let known: Vec<_> = dead.join().unwrap().into_iter().collect();
+    nothing_behind(&seen, &whole(&world, &known, &[2]));
+}
+
+/// Nothing is hidden before a place that is given time is settled.
+fn truncate_beside_late_place(setup: &Rc<Setup>) {
+    let world = World::new(setup, UNITS);
+    world.abandoned(|handle| write(handle, 2));
+    world.handle().memory.store_aux(0, LATE);
+    let writer = world.spawn(|handle| (write(handle, 3), 3));
+    let handle = world.handle();
+    let mut position = Position::default();
+    let mut waited = 0;
+    while let Stop::Hole { nanoseconds } = handle.truncate(&mut position, u64::MAX) {
+        assert_eq!(handle.truncation(), 0, "hidden though open");
+        pass(&world, nanoseconds);
+        waited += 1;
+    }
+    assert_eq!(waited, 1, "given no time");
+    settled_below(&handle, handle.truncation());
+    let mine = writer.join().unwrap();
+    settled_below(&handle, handle.truncation());
+    whole(&world, &[mine], &[]);
 }
 
 /// What is below the limit (a truncation, or what was synced) is settled, and the tail is not below it.

@@ -43,6 +43,8 @@ pub enum Mutant {
     TruncationLoad,
     TruncationStore,
     SyncedExchange,
+    /// Reset's stores to fields that carry nothing.
+    OtherResetStores,
     // Mechanisms.
     SkipPublish,
     TailBeforePublish,
@@ -58,6 +60,7 @@ pub enum Mutant {
     NoWakeAfterSeal,
     RecheckOmitted,
     HoleLookedAtOnce,
+    AttemptIgnored,
     TruncationByStore,
     GenerationAfterTail,
     GenerationBeforeTail,
@@ -98,6 +101,7 @@ pub const MUTANTS: &[(Mutant, Option<&str>)] = &[
     (TruncationLoad, Some("truncate_beside_append")),
     (TruncationStore, None),
     (SyncedExchange, None),
+    (OtherResetStores, None),
     (SkipPublish, Some("dying_writer")),
     (TailBeforePublish, Some("dying_writer_behind_hole")),
     (PublishByStore, Some("two_writers")),
@@ -112,6 +116,7 @@ pub const MUTANTS: &[(Mutant, Option<&str>)] = &[
     (NoWakeAfterSeal, Some("seal_wakes")),
     (RecheckOmitted, Some("one_waiter")),
     (HoleLookedAtOnce, Some("hole_record")),
+    (AttemptIgnored, Some("late_place")),
     (TruncationByStore, Some("two_truncators")),
     (GenerationAfterTail, Some("dying_reset")),
     (GenerationBeforeTail, Some("append_behind_reset")),

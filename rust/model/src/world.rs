@@ -321,7 +321,7 @@ impl Memory for Actor {
             Field::Generation => self.unless(Mutant::GenerationStore, order, Relaxed),
             Field::Reset => self.unless(Mutant::RecordStore, order, Relaxed),
             Field::Truncation => self.unless(Mutant::TruncationStore, order, Relaxed),
-            _ => order,
+            _ => self.unless(Mutant::OtherResetStores, order, Relaxed),
         };
         if field == Field::Generation && self.is(Mutant::GenerationAfterTail) {
             self.scratch.borrow_mut().generation = Some(value);
@@ -482,6 +482,9 @@ impl Memory for Actor {
 
     fn load_aux(&self, at: u64) -> u32 {
         self.step();
+        if self.is(Mutant::AttemptIgnored) {
+            return 0;
+        }
         self.world.load_word(at + 1, Relaxed)
     }
 
