@@ -366,6 +366,28 @@ fn name(letter: u8) -> String {
     })
 }
 
+/// Holds still for so many milliseconds, and for as long as an operator does what it did at their
+/// beginning: more garbage would end a loop that has no end by itself. Sync and truncate may wait.
+fn rest(operators: &[Arc<Mutex<Progress>>], milliseconds: u64, over: &AtomicBool) {
+    let doing = || -> Vec<(u8, u64)> {
+        let doing = |operator: &Arc<Mutex<Progress>>| {
+            let progress = operator.lock().unwrap();
+            (progress.doing, progress.begun.iter().sum())
+        };
+        operators.iter().map(doing).collect()
+    };
+    let before = doing();
+    thread::sleep(Duration::from_millis(milliseconds));
+    while !over.load(Ordering::Relaxed)
+        && doing()
+            .iter()
+            .zip(&before)
+            .any(|(now, before)| now == before && !b"yt".contains(&now.0))
+    {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn oversee(options: &Options) -> i32 {
     let making = Making::new(options.size as f64, 384.0, None, Some(true)).expect("a size");
     let log = match &options.file {
@@ -410,6 +432,7 @@ fn oversee(options: &Options) -> i32 {
         .map(|i| {
             let victim = Victim::new(&file).expect("a mapping");
             let (over, spoiled) = (over.clone(), spoiled.clone());
+            let progress: Vec<_> = operators.iter().map(|o| o.progress.clone()).collect();
             let mut random = Random(options.seed << 32 | i);
             thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
@@ -418,7 +441,7 @@ fn oversee(options: &Options) -> i32 {
                         spoiled.fetch_add(1, Ordering::Relaxed);
                     }
                     match random.below(16) {
-                        0 => thread::sleep(Duration::from_millis(random.below(60))),
+                        0 => rest(&progress, random.below(60), &over),
                         1..=7 => thread::sleep(Duration::from_micros(random.below(400))),
                         _ => thread::yield_now(),
                     }

@@ -14,7 +14,7 @@ use data_log_shared::log::{deadline, Log};
 use data_log_shared::protocol::Patience;
 use libc::pid_t;
 use trials::options::Options;
-use trials::scene::{append, copy, making, replay, settle, Directory};
+use trials::scene::{append, copy, making, replay, settle, slot, Directory};
 use trials::step::{fork, kill, watchdog, Board};
 
 const HELP: &str = "\
@@ -207,6 +207,7 @@ fn one_log(
     }
     trials::equal("entries that a reader found torn", board.get(1), 0)?;
     trials::equal("entries before which a reader missed one", board.get(2), 0)?;
+    trials::equal("writers told that it is full", board.get(3), 0)?;
     examine(&log, &directory.0, next_id, sum)
 }
 
@@ -227,9 +228,15 @@ fn write(log: &Log, directory: &Path, id: u64, board: &Board) {
         .open(notes(directory, id))
         .unwrap();
     for n in 0.. {
-        match append(log, &entry(id, n)) {
+        let data = entry(id, n);
+        match append(log, &data) {
             Some(offset) => notes.write_all(&offset.to_ne_bytes()).unwrap(),
-            None => break,
+            None => {
+                if log.available() >= slot(data.len()) {
+                    board.set(3, 1);
+                }
+                break;
+            }
         }
     }
     board.set(0, 1);
