@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use data_log_shared::cursor::Cursor;
 use data_log_shared::layout::{
-    committed_word, damaged_word, reserved_word, sealed_word, Checked, Field, Hole, Tail,
-    HEADER_SIZE, UNIT,
+    committed_word, damaged_word, reserved_word, sealed_word, slot_size, Checked, Field, Hole,
+    Slot, Tail, HEADER_SIZE, UNIT,
 };
 use data_log_shared::log::{deadline, Log, Payload, Waited};
 use data_log_shared::protocol::{Entry, Patience};
@@ -194,15 +194,31 @@ impl Victim {
         }
     }
 
+    /// Where one who goes from slot to slot comes to what is none.
+    fn end_of_walk(&self) -> u64 {
+        let mut at = 0;
+        while at < self.units {
+            let word = self.word(HEADER_SIZE / UNIT + at).load(Ordering::Relaxed);
+            at += match Slot::from_word(word) {
+                Slot::Committed { len, .. } if len > 0 => slot_size(u64::from(len)),
+                Slot::Sealed { size } if size > 0 => size,
+                _ => break,
+            };
+        }
+        at.min(self.units)
+    }
+
     fn spoil(&self, random: &mut Random) {
         let tail = Tail(self.field(Field::Tail).load(Ordering::Relaxed));
         let near_tail = tail.start().min(self.units);
-        let at = match random.below(3) {
+        let at = match random.below(4) {
             0 => random.below(self.units),
+            3 => self.end_of_walk(),
             1 => near_tail.saturating_sub(random.below(64)),
             _ => random.below(near_tail + 1),
         };
-        let size = match random.below(4) {
+        let size = match random.below(5) {
+            4 => 0,
             0 => random.next() & 0xfff_ffff,
             1 => self.units.saturating_sub(at) + random.below(3),
             _ => random.below(64),
