@@ -565,8 +565,10 @@ Whatever it was doing, everything it had appended is there, others go on appendi
 readers are held up by its last, unfinished entry for their patience at most, once for all of them
 together. A killed waiter costs the next append one vain wake-up.
 
-A process that is killed while it makes a file leaves nothing. On a filesystem without unnamed files
-it may leave a F<.log-shared-> and sixteen digits, which can be removed.
+A process that is killed while it makes a file leaves nothing. Where files without a name cannot be
+made, as on NFS or without F</proc>, it may leave a file beside the log, F<.log-shared-> and sixteen
+hexadecimal digits, which takes the space of a log and is never used again. Remove it when nobody is
+making a log in that directory.
 
 =head2 A stopped process
 

@@ -39,6 +39,13 @@
 //!
 //! L is a store-load pair, which release and acquire do not order. Which check fails when one of them
 //! is weakened, and why nothing fails for the rest, is in `rust/model/README.md`.
+//!
+//! What else there is carries nothing. Relaxed: looks at a word before a CAS that decides; aux, which W
+//! publishes and which is a hint until then; statistics; hints and caches of one process. Acquire and
+//! release, though less would do: reset's stores of other fields, which Z carries to writers and its lock
+//! to others; the synced mark and a failed sync, each a number by itself. Recovery is alone, and the locks
+//! on the file order it with what comes before and behind. A CAS that fails acquires as a load does.
+//! Payload is copied without atomics, between T and W.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
