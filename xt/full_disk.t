@@ -260,7 +260,7 @@ for my $name ( sort keys %filesystems ) {
     my $folder = $filesystems{$name}->();
   SKIP: {
         skip "no $name can be mounted here" if !$folder;
-        subtest "writers that take space of a $name, sparse" => sub { busy_disk($folder) } if $name ne 'tmpfs';
+        subtest "writers that reserve space at once, on $name" => sub { busy_disk($folder) } if $name ne 'tmpfs';
         subtest "a full $name"                               => sub { full_disk($folder) };
     }
 }
