@@ -18,4 +18,24 @@ for my $package ( 'Data::Log::Shared', 'Data::Log::Shared::Cursor' ) {
     );
 }
 
+# What the frameworks call is in their manuals.
+my %private = ( 'Log::Any::Adapter::Data::Log::Shared' => [qr/^(?:init|structured|is_[a-z]+)$/] );
+my %framework = (
+    'Log::Any::Adapter::Data::Log::Shared'       => 'Log::Any',
+    'Log::Dispatch::Data::Log::Shared'           => 'Log::Dispatch',
+    'Log::Log4perl::Appender::Data::Log::Shared' => 'Log::Log4perl',
+    'MojoX::Log::Data::Log::Shared'              => 'Mojolicious',
+);
+for my $package ( 'Data::Log::Shared::PSGI', 'Data::Log::Shared::Sink', sort keys %framework ) {
+    my $framework = $framework{$package};
+SKIP: {
+        skip "$framework is not installed", 1 if $framework && !eval "require $framework; 1";
+        Test::Pod::Coverage::pod_coverage_ok(
+            $package,
+            { also_private => $private{$package} // [] },
+            "every public method of $package is documented"
+        );
+    }
+}
+
 done_testing;

@@ -16,7 +16,7 @@ our $VERSION = '0.01';
 
 my @OPTIONS    = qw(log path size mode sparse checksum on_full format);
 my %ON_FULL    = map { $_ => 1 } qw(count warn die);
-my %FORMATTERS = ( line => \&as_line, json => \&as_json, message => \&as_message );
+my %FORMATTERS = ( line => \&_as_line, json => \&_as_json, message => \&_as_message );
 
 my $json = JSON::PP->new->canonical->allow_blessed->convert_blessed->allow_unknown;
 
@@ -75,8 +75,8 @@ sub write {
     my ( $self, $level, $category, $message, $fields ) = @_;
     @{$self}{qw(pid lost untold)} = ( $$, 0, 0 ) if $self->{pid} != $$;
     my $why;
-    if ( $self->put( \$why, $level, $category, $message, $fields ) ) {
-        $self->tell if $self->{untold};
+    if ( $self->_put( \$why, $level, $category, $message, $fields ) ) {
+        $self->_tell if $self->{untold};
         return 1;
     }
     my $is_first = !$self->{untold}++;
@@ -87,12 +87,12 @@ sub write {
         $on_full->( $level, $category, $message, $why );
     }
     elsif ( $on_full eq 'warn' || $is_first ) {
-        say_lost( "$self->{name}: $why, " . ( $on_full eq 'warn' ? 'lost: ' . ( $message // 'undef' ) : 'entries are being lost' ) );
+        _say_lost( "$self->{name}: $why, " . ( $on_full eq 'warn' ? 'lost: ' . ( $message // 'undef' ) : 'entries are being lost' ) );
     }
     return 0;
 }
 
-sub put {
+sub _put {
     my ( $self, $why, @entry ) = @_;
     local ( $@, $!, $SIG{__DIE__} );
     my $is_done = eval {
@@ -104,17 +104,17 @@ sub put {
 }
 
 # There is room again: what is missing is said in the log itself.
-sub tell {
+sub _tell {
     my ($self) = @_;
     my $message = "$self->{untold} entries before the last one did not fit";
-    $self->{untold} = 0 if $self->put( \my $why, 'warning', __PACKAGE__, $message );
+    $self->{untold} = 0 if $self->_put( \my $why, 'warning', __PACKAGE__, $message );
     return;
 }
 
 # Not by warn, whose handler may well log; and so may what STDERR is tied to.
 my $is_saying;
 
-sub say_lost {
+sub _say_lost {
     my ($text) = @_;
     return if $is_saying;
     $is_saying = 1;
@@ -127,38 +127,38 @@ sub say_lost {
 
 my ( $second, $date ) = ( -1, '' );
 
-sub timestamp {
+sub _timestamp {
     my ($time) = @_;
     ( $second, $date ) = ( int $time, POSIX::strftime( '%Y-%m-%dT%H:%M:%S', gmtime $time ) ) if int $time != $second;
     return sprintf '%s.%06dZ', $date, ( $time - int $time ) * 1e6;
 }
 
-sub as_message {
+sub _as_message {
     my $message = $_[4] // '';
     return $message =~ s/\n\z//r;
 }
 
-sub as_line {
+sub _as_line {
     my ( $time, $pid, $level, $category, $message, $fields ) = @_;
     $_ //= '' for $level, $category;
     $message = $fields && %$fields ? '' : 'undef' if !defined $message;
     $message =~ s/\n\z//;
-    my $line = timestamp($time) . " $pid $level $category: $message";
+    my $line = _timestamp($time) . " $pid $level $category: $message";
     $line .= ' ' . $json->encode($fields) if $fields && %$fields;
     return $line;
 }
 
-sub as_json {
+sub _as_json {
     my ( $time, $pid, $level, $category, $message, $fields ) = @_;
     $_ //= '' for $level, $category;
-    my %object = ( $fields ? %$fields : (), time => timestamp($time), pid => 0 + $pid, level => "$level", category => "$category" );
+    my %object = ( $fields ? %$fields : (), time => _timestamp($time), pid => 0 + $pid, level => "$level", category => "$category" );
     $object{message} = "$message" =~ s/\n\z//r if defined $message;
     return $json->encode( \%object );
 }
 
 sub DESTROY {
     my ($self) = @_;
-    say_lost("$self->{name}: $self->{lost} entries did not fit") if $self->{untold} && $self->{pid} == $$;
+    _say_lost("$self->{name}: $self->{lost} entries did not fit") if $self->{untold} && $self->{pid} == $$;
     return;
 }
 

@@ -57,6 +57,10 @@ output's name.
 
 =over
 
+=item new(%options)
+
+Called by L<Log::Dispatch>.
+
 =item lost
 
 How many entries were not written.

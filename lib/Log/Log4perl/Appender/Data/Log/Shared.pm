@@ -54,6 +54,10 @@ C<format = message> it is the layout alone that counts.
 
 =over
 
+=item new(%options)
+
+Called by L<Log::Log4perl>.
+
 =item lost
 
 How many entries were not written.
