@@ -5,6 +5,7 @@ use warnings;
 # The tarball meets the kwalitee metrics, its META files are valid and complete, and its POD is right.
 
 use CPAN::Meta ();
+use File::Find qw(find);
 use FindBin    qw($Bin);
 use JSON::PP   ();
 use Test::More;
@@ -14,6 +15,33 @@ use InstallTest;
 mkdir scratch('open') or die $!;
 output( "tar -C '" . scratch('open') . "' -xzf '" . tarball() . "'" );
 my ($open) = glob "'" . scratch('open') . "'/*";
+
+# Of the files below a folder whose names match.
+sub files {
+    my ( $folder, $pattern ) = @_;
+    my @files;
+    find( { no_chdir => 1, wanted => sub { push @files, s{^\Q$open\E/}{}r if -f && /$pattern/ } }, "$open/$folder" );
+    @files = sort @files;
+    return @files;
+}
+
+# What they cannot do without: what is loaded in an eval is optional.
+sub used {
+    my %used;
+    for my $file (@_) {
+        my $code = output("sed '/^__END__/,\$d' '$open/$file'");
+        $used{$1} = 1 while $code =~ /^\s*(?:use|require) +([A-Z]\w*(?:::\w+)*)\b/mg;
+    }
+    return grep { $_ ne 'Config' && !/^(?:Data::Log::Shared|LogTest|ToolTest)\b/ } sort keys %used;
+}
+
+my @modules = files( 'lib', qr/\.pm$/ );
+
+# Frameworks are there for those who use an adapter.
+my %used = (
+    runtime => [ used( 'bin/log-shared', grep { !m{^lib/(?:Log|MojoX)/} } @modules ) ],
+    test    => [ used( files( 't', qr{\.pm$|/(?!adapters)[^/]+\.t$} ) ) ],
+);
 
 # The older format has no phase for tests.
 my %phases = ( 'META.json' => [qw(configure build test)], 'META.yml' => [qw(configure build)] );
@@ -27,11 +55,33 @@ for my $file ( sort keys %phases ) {
     is( $prereqs->requirements_for( 'runtime', 'requires' )->requirements_for_module('perl'), '5.026', "$file has the least perl" );
     ok( $prereqs->requirements_for( $_, 'requires' )->required_modules, "$file has what $_ needs" )
         for @{ $phases{$file} };
-    is( $meta->provides->{'Data::Log::Shared'}{version}, $meta->version, "$file has what it provides" );
+    for my $phase ( grep { $used{$_} } 'runtime', @{ $phases{$file} } ) {
+        my %listed = map { $_ => 1 } map { $prereqs->requirements_for( $_, 'requires' )->required_modules } 'runtime', $phase;
+        is( join( ' ', grep { !$listed{$_} } @{ $used{$phase} } ), '', "$file has all that is used at $phase" );
+    }
+
     my %hidden = map { $_ => 1 } @{ $meta->no_index->{directory} };
     ok( $hidden{$_}, "$file keeps $_ from the index" ) for qw(bench eg rust t vendor xt);
+    my $provides = $meta->provides;
+    for my $module (@modules) {
+        my $name = $module =~ s{^lib/|\.pm$}{}gr =~ s{/}{::}gr;
+        my $public = $name !~ /^Data::Log::Shared::Tool\b/;
+        is( !!$meta->should_index_package($name), $public, "$file " . ( $public ? 'lets' : 'keeps' ) . " $name " . ( $public ? 'into' : 'from' ) . ' the index' );
+        is_deeply( $provides->{$name}, $public ? { file => $module, version => $meta->version } : undef, "$file has what provides $name" );
+    }
+    is( $provides->{'Data::Log::Shared::Cursor'}{version}, $meta->version, "$file provides the cursor" );
 }
-is( output("podchecker -warnings -warnings '$open/lib/Data/Log/Shared.pm'") =~ s/.* pod syntax OK\.\n//r, '', 'the POD has no errors and no warnings' );
+
+for my $file ( 'bin/log-shared', files( 'lib', qr/\.(?:pm|pod)$/ ) ) {
+    next if $file =~ m{/Tool\b};    # these have none
+    my $strict = $file =~ /^lib/ ? '-warnings -warnings' : '-warnings';    # two commands have one option
+    is( output("podchecker $strict '$open/$file'"), "$open/$file pod syntax OK.\n", "$file: POD without errors and warnings" );
+}
+
+open my $changes, '<', "$open/Changes" or die "Changes: $!";
+my @releases = map { /^(\d\S*)/ } <$changes>;
+ok( scalar @releases, 'Changes has releases' );
+ok( scalar files( 't/golden', qr{/\Q$_\E-} ), "there are golden logs of $_" ) for @releases;
 
 SKIP: {
     my $perl = <<'PERL';
