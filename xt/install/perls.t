@@ -24,7 +24,7 @@ SH
 my %perls = (
     bookworm   => [ 'bookworm', 'perl make cargo',                           'perl' ],
     debugperl  => [ 'bookworm', 'perl make cargo perl-debug',                'debugperl' ],
-    sid        => [ 'sid',      'perl make cargo libcrypt-dev',                           'perl' ],
+    sid        => [ 'sid',      'perl make cargo libcrypt-dev',              'perl' ],
     trixie     => [ 'trixie',   'perl make cargo',                           'perl' ],
     unthreaded => [ 'bookworm', 'perl make cargo dpkg-dev patch xz-utils src:perl', '/opt/perl/bin/perl', $build ],
 );
@@ -34,12 +34,13 @@ for my $name ( @ARGV ? @ARGV : qw(bookworm debugperl trixie sid) ) {
     my $said = debian( $suite, $packages, "$name passes its tests", ( $before // '' ) . <<"SH");
         cd /tmp; tar -xzf "\$tarball"; cd Data-Log-Shared-*
         $perl -V:version -V:usethreads
+        rustc --version
         $perl -Dx -e 0 2>&1 | grep -q 'Recompile perl' && echo assertions=no || echo assertions=yes
         $perl Makefile.PL
         make
         make test
 SH
-    note join ' ', grep { /^(?:version|usethreads|assertions)=|^Files=|^Result/ } split /\n/, $said;
+    note join ' ', grep { /^(?:version|usethreads|assertions)=|^rustc|^Files=|^Result/ } split /\n/, $said;
 }
 
 done_testing;

@@ -51,6 +51,7 @@ for my $suite ( @ARGV ? @ARGV : qw(bookworm trixie) ) {
         test "\$(stat -c %s \$object)" -le 600000
         $loads
 SH
+    unlike( $said, qr/^running \d+ tests?$/m, "$suite: the tests are those of perl only" );
     note join "\n", grep { m#^(?:cargo|rustc) \d|This is perl|^\d+ /usr/local|^Files=|^Result# } split /\n/, $said;
 
     debian( $suite, $packages, 'nothing asks, nothing goes by the environment or the configuration', <<"SH");
