@@ -322,7 +322,7 @@ impl Memory for Mapping {
         // A file keeps the space it has, since other handles rely on that.
         let done = match &self.sparse {
             Some(file) => self.zero_data(file).is_ok(),
-            None => self.has_holes && self.drop_pages(),
+            None => self.has_holes && sys::can_remove_pages() && self.drop_pages(),
         };
         if !done {
             self.zero(0, self.units());

@@ -274,6 +274,25 @@ pub fn flush_filesystem(file: &File) -> io::Result<()> {
     check(unsafe { libc::syncfs(file.as_raw_fd()) }).map(drop)
 }
 
+/// Whether `MADV_REMOVE` does what it says. An emulator may take it for a hint: qemu's user mode says
+/// that it has succeeded, and does nothing.
+pub fn can_remove_pages() -> bool {
+    let (none, any) = (ptr::null_mut(), libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, at no address of ours.
+    let page = unsafe { libc::mmap(none, 1, libc::PROT_READ | libc::PROT_WRITE, any, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return false;
+    }
+    let byte: *mut u8 = page.cast();
+    // SAFETY: the page was just mapped, readable and writable, and nobody else knows it.
+    unsafe {
+        byte.write_volatile(1);
+        let can = libc::madvise(page, 1, libc::MADV_REMOVE) == 0 && byte.read_volatile() == 0;
+        libc::munmap(page, 1);
+        can
+    }
+}
+
 /// Fails where growing a file to `length` would raise SIGXFSZ.
 pub fn check_file_size_limit(length: u64) -> io::Result<()> {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
