@@ -29,7 +29,7 @@ my $said     = output(<<"SH");
         export PERL5LIB=\$(echo /usr/lib/aarch64-linux-gnu/perl/cross-config-5.*.*)
         perl Makefile.PL
         make
-        tar -C .. -cf - --exclude=target --exclude=vendor Data-Log-Shared-* >&3' >built.tar || { code=\$?; cat built.tar | head -c 999; exit \$code; }
+        cd ..; tar -cf - --exclude=target --exclude=vendor Data-Log-Shared-* >&3' >built.tar || { code=\$?; head -c 999 built.tar; exit \$code; }
     rm dist.tar.gz
     tar -xf built.tar
 SH
@@ -44,7 +44,7 @@ my $tests = output(<<"SH");
     cd '$folder'
     '$runner' bookworm/arm64 'perl make' '
         uname -m; cp -a /tmp/in/Data-Log-Shared-* /tmp/dist; cd /tmp/dist
-        LOG_TEST_WATCHDOG=1800 prove -b t'
+        LOG_TEST_WATCHDOG=1800 prove -b --timer t'
 SH
 SKIP: {
     skip $tests, 1 if $? >> 8 == 77;
