@@ -17,7 +17,7 @@ my @offsets = map { $log->append($_) } @texts;
 my @bytes   = map { my $text = $_; utf8::encode($text) if utf8::is_utf8($text); $text } @texts;
 
 sub reachable {
-    return as_nobody( sub { readpipe join ' ', map { "'$_'" } tool_command(), '--version' } ) ne '';
+    return as_nobody( sub { readpipe tool_words('--version') } ) ne '';
 }
 
 sub lines { return join '', map { "$_\n" } @_ }
@@ -101,7 +101,7 @@ subtest 'reading needs no permission to write, and changes nothing' => sub {
     chmod 0755, scratch();
     my $before = slurp($theirs);
     for my $command (qw(cat tail stat verify)) {
-        my $said = as_nobody( sub { readpipe join ' ', map { "'$_'" } tool_command(), $command, $theirs } );
+        my $said = as_nobody( sub { readpipe tool_words( $command, $theirs ) } );
     SKIP: {
             skip 'an ordinary user cannot run the tool here', 1 if $said eq '' && $> == 0 && !reachable();
             like( $said, $command =~ /cat|tail/ ? qr/^for all to read$/ : qr/\b1 \D*entr|entries\s+1\b/, $command );

@@ -11,7 +11,7 @@ use LogTest;
 use POSIX 'WNOHANG';
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(tool tool_with_input start_tool start_program ends tool_command shell);
+our @EXPORT = qw(tool tool_with_input start_tool start_program ends tool_command tool_words shell);
 
 my $tool = $ENV{LOG_SHARED_TOOL};
 if ( !defined $tool ) {
@@ -25,6 +25,9 @@ $ENV{PERL5LIB} = join ':', map { File::Spec->rel2abs($_) } grep { !ref && -d } @
 delete @ENV{qw(NO_COLOR PERL5OPT)};
 
 sub tool_command { return ( $^X, $tool ) }
+
+# The same with arguments, for a shell.
+sub tool_words { return join ' ', map { s/'/'\\''/gr =~ s/(.*)/'$1'/sr } tool_command(), @_ }
 
 # Exit status (negative: the signal), standard output, standard error.
 sub tool { return tool_with_input( '', @_ ) }
@@ -77,7 +80,7 @@ sub ends {
 # A line for bash in which log-shared is the tool.
 sub shell {
     my ($line) = @_;
-    my $function = 'log-shared() { ' . join( ' ', map { "'$_'" } tool_command() ) . ' "$@"; }';
+    my $function = 'log-shared() { ' . tool_words() . ' "$@"; }';
     my ( $out, $err ) = map { scratch("shell.$_") } qw(out err);
     my $pid = start_program( { out => $out, err => $err }, 'bash', '-c', "$function; $line" );
     waitpid $pid, 0;

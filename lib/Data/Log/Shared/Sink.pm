@@ -99,7 +99,7 @@ sub _put {
         my $text = $self->{format}->( Time::HiRes::time(), $$, @entry );
         !length $text || defined $self->{log}->append($text);
     };
-    $$why = $@ ? "$@" =~ s/(?: at \S+ line \d+\.?)?\s*\z//r : 'the log is full' if !$is_done;
+    $$why = $@ ? "$@" =~ s/(?: at (?:(?! at ).)+? line \d+\.?)?\s*\z//r : 'the log is full' if !$is_done;
     return $is_done;
 }
 

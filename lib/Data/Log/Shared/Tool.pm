@@ -131,7 +131,7 @@ sub version {
 sub reason {
     my $error = ref $_[0] ? $_[0]{message} : $_[0];
     $error =~ s/\AData::Log::Shared\S*: //;
-    $error =~ s/ at \S+ line \d+(?:, <\S+> (?:line|chunk) \d+)?\.?\s*\z//;
+    $error =~ s/ at (?:(?! at ).)+? line \d+(?:, <\S+> (?:line|chunk) \d+)?\.?\s*\z//;
     return $error;
 }
 
