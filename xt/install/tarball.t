@@ -113,8 +113,11 @@ SH
         find blib lib target -type f -printf '%p %T@\\n' | sort | diff /tmp/built -
         if grep -E 'gcc|Compiling|Finished' /tmp/second; then exit 1; fi
         make install DESTDIR=/tmp/dest
-        (cd /tmp/dest; find . -type f -name 'Shared*' -printf '%f %m\\n' | sort) | tee /tmp/installed
-        printf 'Shared.pm 444\\nShared.so 555\\n' | diff - /tmp/installed
+        (cd lib; find . -name '*.pm' -printf '%P 444\\n' -o -name '*.pod' -printf '%P 444\\n'
+            echo auto/Data/Log/Shared/Shared.so 555) | sort >/tmp/wanted
+        (cd /tmp/dest/usr/local/lib/*/perl/*
+            find . -type f ! -name .packlist ! -name perllocal.pod -printf '%P %m\\n') | sort | diff /tmp/wanted -
+        test -x /tmp/dest/usr/local/bin/log-shared
         if find / -xdev -name Shared.so -print | grep Data/Log; then exit 1; fi
         make disttest
         make clean; rm -f Makefile.old MYMETA.*
