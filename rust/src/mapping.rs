@@ -199,6 +199,33 @@ impl Mapping {
         unsafe { self.map.as_mut_ptr().add(HEADER + start) }
     }
 
+    /// The checksum over private copies, a piece at a time.
+    #[inline(never)]
+    fn long_crc(&self, at: u64, len: usize, head: [u8; 12], crc: u32) -> u32 {
+        const CHUNK: usize = 1024;
+        let mut private = MaybeUninit::<[u8; CHUNK]>::uninit();
+        let chunk: *mut u8 = private.as_mut_ptr().cast();
+        let from = self.payload(at, len);
+        // SAFETY: the chunk has room for the head.
+        unsafe { ptr::copy_nonoverlapping(head.as_ptr(), chunk, head.len()) }
+        let (mut crc, mut filled, mut done) = (crc, head.len(), 0);
+        loop {
+            let n = (CHUNK - filled).min(len - done);
+            // SAFETY: `payload` has checked all `len` bytes; `n` more fit the chunk, of which the
+            // first `filled` are initialised and so are the `n`, by this copy, before they are
+            // looked at. A concurrent writer can make the bytes wrong, not the copy.
+            let bytes = unsafe {
+                ptr::copy_nonoverlapping(from.add(done), chunk.add(filled), n);
+                slice::from_raw_parts(chunk, filled + n)
+            };
+            crc = crc32c::crc32c_append(crc, bytes);
+            (filled, done) = (0, done + n);
+            if done == len {
+                return crc;
+            }
+        }
+    }
+
     #[cold]
     fn make_ready(&self, from: u64, to: u64) -> Result<(), i32> {
         if !self.writable {
@@ -287,35 +314,18 @@ impl Memory for Mapping {
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) }
     }
 
+    #[inline(always)]
     fn payload_crc(&self, at: u64, len: usize, head: [u8; 12], crc: u32) -> u32 {
         #[cfg(target_arch = "x86_64")]
         if len <= SHORT && std::is_x86_feature_detected!("sse4.2") {
             let from = self.payload(at, len);
+            let [a, b, c, d, e, f, g, h, rest @ ..] = head;
+            let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            let rest = u32::from_le_bytes(rest);
             // SAFETY: `payload` has checked all `len` bytes; the processor has the instructions.
-            return unsafe { short_crc(from, len, head, crc) };
+            return unsafe { short_crc(from, len, first, rest, crc) };
         }
-        const CHUNK: usize = 1024;
-        let mut private = MaybeUninit::<[u8; CHUNK]>::uninit();
-        let chunk: *mut u8 = private.as_mut_ptr().cast();
-        let from = self.payload(at, len);
-        // SAFETY: the chunk has room for the head.
-        unsafe { ptr::copy_nonoverlapping(head.as_ptr(), chunk, head.len()) }
-        let (mut crc, mut filled, mut done) = (crc, head.len(), 0);
-        loop {
-            let n = (CHUNK - filled).min(len - done);
-            // SAFETY: `payload` has checked all `len` bytes; `n` more fit the chunk, of which the
-            // first `filled` are initialised and so are the `n`, by this copy, before they are
-            // looked at. A concurrent writer can make the bytes wrong, not the copy.
-            let bytes = unsafe {
-                ptr::copy_nonoverlapping(from.add(done), chunk.add(filled), n);
-                slice::from_raw_parts(chunk, filled + n)
-            };
-            crc = crc32c::crc32c_append(crc, bytes);
-            (filled, done) = (0, done + n);
-            if done == len {
-                return crc;
-            }
-        }
+        self.long_crc(at, len, head, crc)
     }
 
     fn zero_all(&self) {
@@ -380,19 +390,14 @@ impl Memory for Mapping {
 #[cfg(target_arch = "x86_64")]
 const SHORT: usize = 767;
 
-/// Continues CRC-32C `crc` over `head` and `len` bytes at `from`, each loaded once.
+/// Continues CRC-32C `crc` over twelve bytes in `first` and `rest`, and `len` at `from`, each loaded once.
 ///
 /// # Safety
 /// `from` is mapped for `len` bytes. The processor has SSE 4.2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
-unsafe fn short_crc(from: *const u8, len: usize, head: [u8; 12], crc: u32) -> u32 {
+unsafe fn short_crc(from: *const u8, len: usize, first: u64, rest: u32, crc: u32) -> u32 {
     use std::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64, _mm_crc32_u8};
-    let [a, b, c, d, e, f, g, h, rest @ ..] = head;
-    let (first, rest) = (
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        u32::from_le_bytes(rest),
-    );
     // SAFETY: the caller says that the instructions are there, and `len` bytes, of which `at` are done.
     unsafe {
         let mut long = _mm_crc32_u64(u64::from(!crc), first);
@@ -471,12 +476,16 @@ mod tests {
         }
         let bytes: Vec<u8> = (0..SHORT as u32 + 4).map(|i| (i * 37) as u8).collect();
         let head = *b"hello, world";
+        let (first, rest) = (
+            u64::from_le_bytes(*b"hello, w"),
+            u32::from_le_bytes(*b"orld"),
+        );
         for start in 0..4 {
             for len in 0..=SHORT {
                 let payload = &bytes[start..start + len];
                 let expected = crc32c::crc32c_append(crc32c::crc32c_append(7, &head), payload);
                 // SAFETY: a slice is readable; the instructions were just found.
-                let sum = unsafe { short_crc(payload.as_ptr(), len, head, 7) };
+                let sum = unsafe { short_crc(payload.as_ptr(), len, first, rest, 7) };
                 assert_eq!(sum, expected, "{len} bytes from {start}");
             }
         }
