@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::ptr;
+use std::{mem, ptr};
 use std::sync::atomic::Ordering;
 
 use data_log_shared::header::{Identity, Page, Whereabouts, MAGIC};
@@ -355,19 +355,24 @@ pub fn guarded_mapping(pages: usize) -> io::Result<Mapping> {
     let file = sys::memfd(&c"fuzz".to_owned())?;
     file.set_len(HEADER_SIZE + (pages * PAGE_BYTES) as u64)?;
     for _ in 0..100 {
-        // The kernel maps downwards as a rule, so what comes next lies below this one.
-        let above = forbidden_page(ptr::null_mut());
+        // The kernel maps downwards as a rule, so what comes next lies below this one; but for a single
+        // page that goes with the mapping, for which there is a gap.
+        let above = forbidden_pages(ptr::null_mut(), 3);
+        // SAFETY: the page was just made, and nobody was told of it.
+        unsafe { libc::munmap(above.add(PAGE_BYTES).cast(), PAGE_BYTES) };
         let mapping = Mapping::new(&file, (pages * PAGE_BYTES) as u64, true, None)?;
         let end = mapping.payload(mapping.units() - 2, 0);
         let below = end.wrapping_sub(mapping.bytes() as usize + PAGE_BYTES);
-        if end == above && forbidden_page(below) == below {
+        if end == above && forbidden_pages(below, 1) == below {
             return Ok(mapping);
         }
+        // Where it lies it would go again.
+        mem::forget(mapping);
     }
     Err(io::ErrorKind::OutOfMemory.into())
 }
 
-fn forbidden_page(place: *mut u8) -> *mut u8 {
+fn forbidden_pages(place: *mut u8, count: usize) -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let fixed = if place.is_null() {
         libc::MAP_FIXED_NOREPLACE
@@ -378,7 +383,7 @@ fn forbidden_page(place: *mut u8) -> *mut u8 {
     unsafe {
         libc::mmap(
             place.cast(),
-            PAGE_BYTES,
+            count * PAGE_BYTES,
             libc::PROT_NONE,
             flags ^ fixed,
             -1,

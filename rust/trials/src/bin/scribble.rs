@@ -534,8 +534,8 @@ fn say(letter: u8) {
 
 const FORBIDDEN: usize = 4096;
 
-/// Maps a page that nobody may touch, at a place or wherever the kernel likes.
-fn forbid(place: usize) -> usize {
+/// Maps pages that nobody may touch, at a place or wherever the kernel likes.
+fn forbid(place: usize, count: usize) -> usize {
     let fixed = if place == 0 {
         0
     } else {
@@ -543,7 +543,16 @@ fn forbid(place: usize) -> usize {
     };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed;
     // SAFETY: replaces no mapping, and nobody is told of the new one.
-    unsafe { libc::mmap(place as *mut _, FORBIDDEN, libc::PROT_NONE, flags, -1, 0) as usize }
+    unsafe {
+        libc::mmap(
+            place as *mut _,
+            count * FORBIDDEN,
+            libc::PROT_NONE,
+            flags,
+            -1,
+            0,
+        ) as usize
+    }
 }
 
 /// Puts forbidden pages beside each mapping of the log, where nothing else is mapped.
@@ -559,14 +568,18 @@ fn guard(fd: RawFd) {
         if columns.nth(3) == Some(&inode) {
             if let Some((start, end)) = range {
                 let parsed = |hex| usize::from_str_radix(hex, 16).expect("an address");
-                forbid(parsed(start) - FORBIDDEN);
-                forbid(parsed(end));
+                forbid(parsed(start) - FORBIDDEN, 1);
+                forbid(parsed(end), 1);
             }
         }
     }
 }
 
 fn operate(fd: RawFd, time: Duration, mut random: Random) {
+    // Leaves a gap for the single page that goes with a mapping, which else lies where a guard belongs.
+    let gap = forbid(0, 3) + FORBIDDEN;
+    // SAFETY: the page was just made, and nobody was told of it.
+    unsafe { libc::munmap(gap as *mut _, FORBIDDEN) };
     let mut log = Log::from_fd(fd).expect("the log, before it is spoiled");
     guard(fd);
     let mut cursor = Cursor::new(&log, None);
