@@ -192,6 +192,40 @@ subtest 'both results of one call in the source are independent of those of its 
     is_deeply( [ map { scalar $log->read_entry($_) } @at ], [ @all[ 1, 3, 5 ] ], 'the last one in scalar context' );
 };
 
+# Magic on what was returned made each kept result a third larger than a string is.
+subtest 'results are kept as strings and integers of the usual size' => sub {
+    my $log = Data::Log::Shared->new( undef, 1000 );
+    $log->append($_) for qw(one two);
+    my $at = 0;
+    for ( 1 .. 2 ) {
+        my ( $data, $next ) = $log->read_entry($at);
+        my @kinds = map { ref B::svref_2object( \$_ ) } $data, $next;
+        is_deeply( \@kinds, [qw(B::PV B::IV)], "the entry at $at" );
+        $at = $next;
+    }
+};
+
+# The position behind an entry stayed tainted for every later reading at the same place of the program.
+subtest 'results are tainted by their own arguments only' => sub {
+    my ( $status, $out, $err ) = perl_with_log(<<'PROGRAM');
+use strict;
+use warnings;
+use Scalar::Util 'tainted';
+use Data::Log::Shared;
+exec $^X, '-T', ( map {"-I$_"} grep { !ref } @INC ), $0, 'again' if !@ARGV;
+die "no taint mode\n" if !${^TAINT};
+my $log = Data::Log::Shared->new( undef, 1000 );
+$log->append('entry');
+for my $offset ( 0, '0' . substr( $ENV{PATH}, 0, 0 ), 0 ) {
+    my @results = $log->read_entry($offset);
+    print map { tainted($_) ? 1 : 0 } @results;
+    print ' ';
+}
+PROGRAM
+    plan skip_all => 'this perl has no taint mode' if $err =~ /no taint mode|taint support/;
+    is_deeply( [ $status, $out, $err ], [ 0, '00 11 00 ', '' ], 'tainted in between' );
+};
+
 subtest 'a patience changes nothing about what is there' => sub {
     my $log = Data::Log::Shared->new( undef, 1000 );
     $log->append('here');

@@ -253,12 +253,12 @@ PERL_STATIC_INLINE void set_payload(pTHX_ SV *sv, const dls_payload *payload) {
 }
 
 PERL_STATIC_INLINE void set_offset(pTHX_ SV *sv, uint64_t offset) {
-    if (LIKELY(SvFLAGS(sv) == (SVt_IV | SVf_IOK | SVp_IOK))) {
+    if (LIKELY((SvFLAGS(sv) & ~SVs_PADTMP) == (SVt_IV | SVf_IOK | SVp_IOK))) {
         SvIV_set(sv, offset);
         SvTAINT(sv);
     }
     else {
-        sv_setuv(sv, offset);
+        sv_setuv_mg(sv, offset);
     }
 }
 
@@ -288,26 +288,28 @@ static SV *returned_payload(pTHX_ SV *targ, const dls_payload *payload) {
     return targ;
 }
 
-static const MGVTBL second_vtable = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+static const MGVTBL pair_vtable = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
 
-/* An op has one TARG. A second one hangs on it, and is copied by whoever keeps it as a TARG is; a new
- * mortal would be an eighth of a read. */
-static SV *second_targ(pTHX_ SV *targ) {
+/* An op has one TARG. Two values hang on it, and are copied by whoever keeps them as a TARG is; a new
+ * mortal would be an eighth of a read. The TARG itself is not returned: what has or had magic makes
+ * every variable that it is assigned to larger. NULL where the TARG is not an op's. */
+static MAGIC *pair_of(pTHX_ SV *targ) {
     MAGIC *mg = SvTYPE(targ) >= SVt_PVMG ? SvMAGIC(targ) : NULL;
-    SV *second;
-    while (mg && mg->mg_virtual != &second_vtable)
+    SV *first, *second;
+    while (mg && mg->mg_virtual != &pair_vtable)
         mg = mg->mg_moremagic;
-    if (LIKELY(mg))
-        return mg->mg_obj;
-    if (!SvPADTMP(targ))
-        return sv_newmortal();
+    if (LIKELY(mg) || !SvPADTMP(targ))
+        return mg;
+    first = newSVpvs("");
     second = newSViv(0);
+    SvPADTMP_on(first);
     SvPADTMP_on(second);
-    sv_magicext(targ, second, PERL_MAGIC_ext, &second_vtable, NULL, 0);
+    mg = sv_magicext(targ, second, PERL_MAGIC_ext, &pair_vtable, (const char *)first, HEf_SVKEY);
     /* It is there to be found, and does nothing that Perl would have to look out for. */
     SvRMAGICAL_off(targ);
+    SvREFCNT_dec_NN(first);
     SvREFCNT_dec_NN(second);
-    return second;
+    return mg;
 }
 
 static bool is_reusable(const SV *sv) {
@@ -737,9 +739,9 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
     log_read = 1
   PREINIT:
     dXSTARG;
-    MAGIC *mg;
+    MAGIC *mg, *pair;
     dls_payload payload;
-    SV *second;
+    SV *first, *second;
     uint64_t at, patience_us;
   PPCODE:
     if (ix)
@@ -759,8 +761,10 @@ read_entry(SV *self, SV *offset, SV *patience = NULL)
         XSRETURN_EMPTY;
     XSprePUSH;
     EXTEND(SP, 2);
-    PUSHs(returned_payload(aTHX_ TARG, &payload));
-    second = second_targ(aTHX_ TARG);
+    pair = pair_of(aTHX_ TARG);
+    first = pair ? (SV *)pair->mg_ptr : TARG;
+    second = pair ? pair->mg_obj : sv_newmortal();
+    PUSHs(returned_payload(aTHX_ first, &payload));
     set_offset(aTHX_ second, payload.next);
     PUSHs(second);
 
