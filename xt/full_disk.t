@@ -222,6 +222,26 @@ sub full_disk {
             }
             unlink $path, "$folder/filler";
         }
+        # A tail that pointed behind the log, and then back, had a handle believe that what it had passed by
+        # had space; a reset up to such a tail zeroed what had none.
+        my $tail  = sub { patch( $path, 128, pack 'Q', $_[0] << 28 | $_[1] ) };
+        my %after = (
+            'that is as it was again' => sub { $tail->( 0, 0 ) },
+            'that goes with a reset'  => sub { $_[0]->reset },
+        );
+        for my $what ( sort keys %after ) {
+            my $log = Data::Log::Shared->new( $path, 64 << 20, 0600, sparse => 1 );
+            $log->append("entry $_") for 1 .. 10;
+            my $meet = sub {
+                $tail->( 12 << 20, 3 );
+                $log->append('far behind') // die 'full';
+                fill( $folder, 0 );
+                $after{$what}->($log);
+                1 while defined $log->append( 'z' x 1000 );
+            };
+            refused( "meets the full disk behind a damaged tail $what", append => $meet );
+            unlink $path, "$folder/filler";
+        }
         fill( $folder, 0 );
         refused( 'cannot be created without a block for its header',
             new => sub { Data::Log::Shared->new( $path, $SIZE, 0600, sparse => 1 ) } );

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -34,14 +35,15 @@ pub struct Mapping {
     has_holes: bool,
 }
 
-/// Up to which unit this process has made space and pages ready. On a page that a forked child finds
-/// zeroed, since page tables of shared mappings are not inherited. Only a hint, so relaxed.
+/// From which unit up to which one this process has made space and pages ready. On a page that a forked
+/// child finds zeroed, since page tables of shared mappings are not inherited. What lies before the first
+/// unit is not known: a damaged tail may have pointed beyond it. Relaxed, as nothing hangs on the order.
 #[derive(Debug)]
 struct Ready(MmapRaw);
 
 impl Ready {
     fn new() -> io::Result<Ready> {
-        let page = MmapRaw::from(MmapOptions::new().len(8).map_anon()?);
+        let page = MmapRaw::from(MmapOptions::new().len(16).map_anon()?);
         // Where the kernel does not know this a child takes a fault for each page, as it would anyway.
         // SAFETY: it is private to this process, and any bytes are a hint.
         let _ = unsafe { sys::wipe_on_fork(page.as_mut_ptr(), page.len()) };
@@ -49,9 +51,25 @@ impl Ready {
     }
 
     #[inline(always)]
-    fn units(&self) -> &AtomicU64 {
+    fn bounds(&self) -> &[AtomicU64; 2] {
         // SAFETY: the page is mapped as long as `self` lives, and nothing else is on it.
         unsafe { &*self.0.as_mut_ptr().cast() }
+    }
+
+    #[inline(always)]
+    fn holds(&self, from: u64, to: u64) -> bool {
+        let [begin, end] = self.bounds();
+        to <= end.load(Ordering::Relaxed) && from >= begin.load(Ordering::Relaxed)
+    }
+
+    /// Adds what was made ready from `begin` on, or forgets the rest for it where that is elsewhere.
+    fn extend(&self, begin: u64, end: u64) {
+        let [known, until] = self.bounds();
+        if begin != until.load(Ordering::Relaxed) {
+            until.store(0, Ordering::Relaxed);
+            known.store(begin, Ordering::Relaxed);
+        }
+        until.fetch_max(end, Ordering::Relaxed);
     }
 }
 
@@ -136,15 +154,42 @@ impl Mapping {
         }
     }
 
-    /// Zeroes what the file has of the region.
-    fn zero_data(&self, file: &File) -> io::Result<()> {
+    /// Zeroes what the file has of the units `from..to`. Not through the mapping, since a page may have
+    /// space for a part of it only.
+    fn zero_data(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
+        let zeroes = [0; 1 << 14];
         let mut end = HEADER_SIZE;
         while let Some((start, stop)) = sys::next_data(file, end)? {
-            let unit = |byte: u64| ((byte - HEADER_SIZE) / UNIT).min(self.units());
-            self.zero(unit(start), unit(stop));
+            let byte = |byte: u64| byte.clamp(HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
+            let mut at = byte(start);
+            while at < byte(stop) {
+                let len = (byte(stop) - at).min(zeroes.len() as u64);
+                file.write_all_at(&zeroes[..len as usize], at)?;
+                at += len;
+            }
             end = stop;
         }
         Ok(())
+    }
+
+    fn write_zeroes(&self, from: u64, to: u64) {
+        assert!(
+            from <= to && to <= self.units as u64,
+            "range outside the region"
+        );
+        let (from, len) = (
+            from as usize * UNIT_BYTES,
+            (to - from) as usize * UNIT_BYTES,
+        );
+        // SAFETY: the range was just found to lie inside the mapping.
+        unsafe { ptr::write_bytes(self.map.as_mut_ptr().add(HEADER + from), 0, len) }
+    }
+
+    /// The end of the page that the byte of the region before `end` is on, or the region's.
+    fn whole_pages(&self, end: u64) -> u64 {
+        let page = sys::page_size();
+        let end = (HEADER_SIZE + end + page - 1) / page * page;
+        end.min(self.bytes()) - HEADER_SIZE
     }
 
     /// Gives the region's memory back.
@@ -231,21 +276,23 @@ impl Mapping {
         if !self.writable {
             return Err(libc::EACCES);
         }
-        let ready = self.ready.units().load(Ordering::Relaxed);
-        let (from, to) = (ready.max(from).min(to) * UNIT, to * UNIT);
-        let page = sys::page_size();
-        let whole_pages = |bytes: u64| {
-            let end = (HEADER_SIZE + bytes + page - 1) / page * page;
-            end.min(self.bytes()) - HEADER_SIZE
+        let [begin, end] = self.ready.bounds();
+        let (begin, end) = (begin.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
+        // Another thread may just have done it.
+        let first = if (begin..=end).contains(&from) {
+            end.min(to)
+        } else {
+            from
         };
+        let (from, to) = (first * UNIT, to * UNIT);
         // In proportion, lest many small logs take up memory that none of them uses.
-        let mut until = whole_pages(to + AHEAD.min(to / 2));
+        let mut until = self.whole_pages(to + AHEAD.min(to / 2));
         if let Some(file) = &self.sparse {
             // What lies before, its own writer has reserved.
             let reserve = |until| self.reserve(file, HEADER_SIZE + from, HEADER_SIZE + until);
             // Near the end of the disk what is ahead may be what does not fit.
             if reserve(until).is_err() {
-                until = whole_pages(to);
+                until = self.whole_pages(to);
                 reserve(until).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
             }
         }
@@ -253,9 +300,7 @@ impl Mapping {
         // it fails, the faults come as they would have.
         let (start, length) = ((HEADER_SIZE + from) as usize, (until - from) as usize);
         let _ = (self.map).advise_range(Advice::PopulateWrite, start, length);
-        self.ready
-            .units()
-            .fetch_max(until / UNIT, Ordering::Relaxed);
+        self.ready.extend(first, until / UNIT);
         Ok(())
     }
 }
@@ -331,11 +376,11 @@ impl Memory for Mapping {
     fn zero_all(&self) {
         // A file keeps the space it has, since other handles rely on that.
         let done = match &self.sparse {
-            Some(file) => self.zero_data(file).is_ok(),
+            Some(file) => self.zero_data(file, 0, self.units()).is_ok(),
             None => self.has_holes && sys::can_remove_pages() && self.drop_pages(),
         };
         if !done {
-            self.zero(0, self.units());
+            self.write_zeroes(0, self.units());
         }
     }
 
@@ -347,21 +392,20 @@ impl Memory for Mapping {
     }
 
     fn zero(&self, from: u64, to: u64) {
-        assert!(
-            from <= to && to <= self.units as u64,
-            "range outside the region"
-        );
-        let (from, len) = (
-            from as usize * UNIT_BYTES,
-            (to - from) as usize * UNIT_BYTES,
-        );
-        // SAFETY: the range was just found to lie inside the mapping.
-        unsafe { ptr::write_bytes(self.map.as_mut_ptr().add(HEADER + from), 0, len) }
+        let done = self.sparse.as_ref().map_or(false, |file| {
+            // A damaged tail may have led to where there is no space, and none is to be had.
+            let (begin, end) = (from * UNIT, self.whole_pages(to * UNIT));
+            let reserved = self.reserve(file, HEADER_SIZE + begin, HEADER_SIZE + end);
+            reserved.is_err() && self.zero_data(file, from, to).is_ok()
+        });
+        if !done {
+            self.write_zeroes(from, to);
+        }
     }
 
     #[inline(always)]
     fn back(&self, from: u64, to: u64) -> Result<(), i32> {
-        if to <= self.ready.units().load(Ordering::Relaxed) {
+        if self.ready.holds(from, to) {
             Ok(())
         } else {
             self.make_ready(from, to)
@@ -451,16 +495,27 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_before_what_is_ready_is_not_taken_for_ready() {
+        let (file, mapping) = memory(8 << 20);
+        let taken = || file.metadata().expect("a file").blocks() * 512;
+        let far = (6 << 20) / UNIT;
+        mapping.back(far, far + 5).expect("space");
+        let before = taken();
+        mapping.back(2, 7).expect("space");
+        assert!(taken() >= before + 4096);
+    }
+
+    #[test]
     fn a_forked_child_knows_of_nothing_that_is_ready() {
         let (_file, mapping) = memory(1 << 20);
         mapping.back(0, 5).expect("space");
-        let ready = || mapping.ready.units().load(Ordering::Relaxed);
-        assert!(ready() >= 5);
+        let ready = || mapping.ready.holds(0, 5);
+        assert!(ready());
         // SAFETY: the child only loads a word and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: nothing of the parent's is touched.
-            unsafe { libc::_exit(i32::from(ready() != 0)) }
+            unsafe { libc::_exit(i32::from(ready())) }
         }
         let mut status = -1;
         // SAFETY: `status` is writable.

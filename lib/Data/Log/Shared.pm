@@ -632,6 +632,10 @@ and there a full disk may kill the process with SIGBUS. Sparse files throw from 
 when there is space again. Logs in memory take memory as they fill, and when it runs out the kernel
 does what it does then; C<< sparse => 0 >> takes it all at once.
 
+Where a filesystem cannot be asked to reserve space (ext2, ext3, NFS before 4.2), a sparse log, and a
+file that has less space than it should, need Linux 5.14 or later: before that C<append> and C<new>
+throw "Operation not supported".
+
 =head1 SECURITY
 
 A file is made with mode 0600, so it is its owner's alone unless C<$mode> says otherwise. Whoever
