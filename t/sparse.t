@@ -74,4 +74,18 @@ subtest 'memory' => sub {
     is( $huge->entry_count, 10, '... until it fills' );
 };
 
+# A damaged tail has a reset zero what the file holds, which a limit may forbid to write: by a signal.
+subtest 'a limit on the size of files does not keep a damaged tail from being reset' => sub {
+    my $path = scratch('limited');
+    my $log  = Data::Log::Shared->new( $path, 1 << 20, 0600, sparse => 1 );
+    $log->append( 'x' x 5000 ) for 1 .. 100;
+    patch( $path, 128, 'no tail.' );
+    my @perl  = ( $^X, ( map { "-I$_" } grep { !ref } @INC ), '-MData::Log::Shared' );
+    my $reset = 'Data::Log::Shared->new( shift, 1 )->reset';
+    is( system( 'sh', '-c', 'ulimit -f 100; exec "$@"', 'sh', @perl, '-e', $reset, $path ), 0, 'no signal' );
+    is( slurp($path) =~ tr/x//, 0,   '... and nothing is left' );
+    is( $log->append('y'),      0,   'it goes on' );
+    is( join( '', replay($log) ), 'y', '... from the beginning' );
+};
+
 done_testing;

@@ -154,20 +154,25 @@ impl Mapping {
         }
     }
 
-    /// Zeroes what the file has of the units `from..to`. Not through the mapping, since a page may have
-    /// space for a part of it only.
+    /// Zeroes what the file has of the units `from..to`. Through the mapping only where a limit on the size
+    /// of files forbids to write, since a page may have space for a part of it only.
     fn zero_data(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
         let zeroes = [0; 1 << 14];
+        let (first, last) = (HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
+        let may_write = sys::check_file_size_limit(last).is_ok();
         let mut end = HEADER_SIZE;
         while let Some((start, stop)) = sys::next_data(file, end)? {
-            let byte = |byte: u64| byte.clamp(HEADER_SIZE + from * UNIT, HEADER_SIZE + to * UNIT);
-            let mut at = byte(start);
-            while at < byte(stop) {
-                let len = (byte(stop) - at).min(zeroes.len() as u64);
+            end = stop;
+            let (mut at, stop) = (start.clamp(first, last), stop.clamp(first, last));
+            if !may_write {
+                self.write_zeroes((at - HEADER_SIZE) / UNIT, (stop - HEADER_SIZE) / UNIT);
+                continue;
+            }
+            while at < stop {
+                let len = (stop - at).min(zeroes.len() as u64);
                 file.write_all_at(&zeroes[..len as usize], at)?;
                 at += len;
             }
-            end = stop;
         }
         Ok(())
     }
