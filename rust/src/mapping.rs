@@ -37,13 +37,14 @@ pub struct Mapping {
 
 /// From which unit up to which one this process has made space and pages ready. On a page that a forked
 /// child finds zeroed, since page tables of shared mappings are not inherited. What lies before the first
-/// unit is not known: a damaged tail may have pointed beyond it. Relaxed, as nothing hangs on the order.
+/// unit is not known: a damaged tail may have pointed beyond it. The third is where the process began to
+/// append. Relaxed, as nothing hangs on the order.
 #[derive(Debug)]
 struct Ready(MmapRaw);
 
 impl Ready {
     fn new() -> io::Result<Ready> {
-        let page = MmapRaw::from(MmapOptions::new().len(16).map_anon()?);
+        let page = MmapRaw::from(MmapOptions::new().len(24).map_anon()?);
         // Where the kernel does not know this a child takes a fault for each page, as it would anyway.
         // SAFETY: it is private to this process, and any bytes are a hint.
         let _ = unsafe { sys::wipe_on_fork(page.as_mut_ptr(), page.len()) };
@@ -51,20 +52,20 @@ impl Ready {
     }
 
     #[inline(always)]
-    fn bounds(&self) -> &[AtomicU64; 2] {
+    fn bounds(&self) -> &[AtomicU64; 3] {
         // SAFETY: the page is mapped as long as `self` lives, and nothing else is on it.
         unsafe { &*self.0.as_mut_ptr().cast() }
     }
 
     #[inline(always)]
     fn holds(&self, from: u64, to: u64) -> bool {
-        let [begin, end] = self.bounds();
+        let [begin, end, _] = self.bounds();
         to <= end.load(Ordering::Relaxed) && from >= begin.load(Ordering::Relaxed)
     }
 
     /// Adds what was made ready from `begin` on, or forgets the rest for it where that is elsewhere.
     fn extend(&self, begin: u64, end: u64) {
-        let [known, until] = self.bounds();
+        let [known, until, _] = self.bounds();
         if begin != until.load(Ordering::Relaxed) {
             until.store(0, Ordering::Relaxed);
             known.store(begin, Ordering::Relaxed);
@@ -281,8 +282,12 @@ impl Mapping {
         if !self.writable {
             return Err(libc::EACCES);
         }
-        let [begin, end] = self.ready.bounds();
+        let [begin, end, since] = self.ready.bounds();
         let (begin, end) = (begin.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
+        if end == 0 || from < since.load(Ordering::Relaxed) {
+            since.store(from, Ordering::Relaxed);
+        }
+        let since = since.load(Ordering::Relaxed).min(from) * UNIT;
         // Another thread may just have done it.
         let first = if (begin..=end).contains(&from) {
             end.min(to)
@@ -290,8 +295,9 @@ impl Mapping {
             from
         };
         let (from, to) = (first * UNIT, to * UNIT);
-        // In proportion, lest many small logs take up memory that none of them uses.
-        let mut until = self.whole_pages(to + AHEAD.min(to / 2));
+        // In proportion, lest many small logs take up memory that none of them uses, and a process that
+        // appends a line has pages of a file written that nothing is on.
+        let mut until = self.whole_pages(to + AHEAD.min((to - since) / 2));
         if let Some(file) = &self.sparse {
             // What lies before, its own writer has reserved.
             let reserve = |until| self.reserve(file, HEADER_SIZE + from, HEADER_SIZE + until);
@@ -497,6 +503,15 @@ mod tests {
                 "{ahead} ahead of {used}"
             );
         }
+    }
+
+    /// Each process that came to append a line to a file had 256 KiB of it written.
+    #[test]
+    fn who_appends_little_makes_little_ready() {
+        let (file, mapping) = memory(8 << 20);
+        let at = (4 << 20) / UNIT;
+        mapping.back(at, at + 5).expect("space");
+        assert_eq!(file.metadata().expect("a file").blocks() * 512, 4096);
     }
 
     #[test]
