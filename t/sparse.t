@@ -83,7 +83,7 @@ subtest 'a limit on the size of files does not keep a damaged tail from being re
     my @perl  = ( $^X, ( map { "-I$_" } grep { !ref } @INC ), '-MData::Log::Shared' );
     my $reset = 'Data::Log::Shared->new( shift, 1 )->reset';
     is( system( 'sh', '-c', 'ulimit -f 100; exec "$@"', 'sh', @perl, '-e', $reset, $path ), 0, 'no signal' );
-    is( slurp($path) =~ tr/x//, 0,   '... and nothing is left' );
+    is( substr( slurp($path), 4096 ) =~ tr/x//, 0, '... and no entry is left' );
     is( $log->append('y'),      0,   'it goes on' );
     is( join( '', replay($log) ), 'y', '... from the beginning' );
 };
