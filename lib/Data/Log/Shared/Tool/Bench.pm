@@ -38,7 +38,7 @@ sub bench {
     my $seconds = $options->{seconds} // 10;
     $seconds =~ /\A\d*\.?\d+\z/ && $seconds > 0 or usage_error("--seconds \"$seconds\" is not a number of seconds");
     my $many = whole_number( '--processes', $options->{processes} // processors() ) || 1;
-    my $folder = File::Temp->newdir( 'log-shared-XXXXXXXX', TMPDIR => 1 );
+    my $folder;
     my @logs = (
         [ 'in memory'               => sub { Data::Log::Shared->new( undef, SIZE ) } ],
         [ 'file, checksums'         => sub { Data::Log::Shared->new( "$folder/log", SIZE, undef, sparse => 1 ) } ],
@@ -51,11 +51,12 @@ sub bench {
         }
         push @rows, [ "read 12 bytes, $kind", $make, \&reader, 12, $_ ] for 1, $many > 1 ? $many : ();
     }
-    printf "%-34s %9s %14s %12s\n", '', 'processes', 'entries/s', 'MB/s';
-    STDOUT->flush;
     my $caught;
     local @SIG{@SIGNALS} = ( sub { $caught = shift; die "caught\n" } ) x @SIGNALS;
     my $done = eval {
+        $folder = File::Temp->newdir( 'log-shared-XXXXXXXX', TMPDIR => 1 );
+        printf "%-34s %9s %14s %12s\n", '', 'processes', 'entries/s', 'MB/s';
+        STDOUT->flush;
         for my $row (@rows) {
             my ( $title, $make, $work, $length, $processes ) = @$row;
             my $rate = measure( $make, $work, $length, $processes, $seconds / @rows );
