@@ -1,6 +1,7 @@
 //! What the trials share.
 
 pub mod options;
+pub mod random;
 pub mod scene;
 pub mod step;
 

@@ -37,6 +37,8 @@ use data_log_shared::mapping::Mapping;
 use data_log_shared::memory::Memory;
 use data_log_shared::protocol::{Core, Entry, Patience};
 use data_log_shared::region::Making;
+use trials::options::Options;
+use trials::random::Random;
 
 const HELP: &str = "\
 usage: powercut [--images N] [--seed N]
@@ -52,31 +54,6 @@ what was promised. Kills recovery, reset and sync at every store. Flips single b
 const PAGE: usize = HEADER_SIZE as usize;
 const SECTOR: usize = 512;
 const UNIT: usize = 4;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-}
 
 // Flushes.
 
@@ -411,12 +388,12 @@ impl Disk {
 
     fn cut_to_sectors(&self, random: &mut Random, garbles: bool) -> Vec<u8> {
         let mut image = Vec::with_capacity(self.length);
-        let eager = random.below(5);
+        let eager = random.index(5);
         for (number, page) in self.pages.iter().enumerate() {
             let newest = page.len() - 1;
-            let any = |random: &mut Random| match random.below(5) {
+            let any = |random: &mut Random| match random.index(5) {
                 n if n < eager => newest,
-                4 => random.below(page.len()),
+                4 => random.index(page.len()),
                 _ => 0,
             };
             if random.one_in(2) {
@@ -438,9 +415,9 @@ impl Disk {
 
     /// Puts garbage into the units of a sector that were being changed.
     fn garble(&self, random: &mut Random, sector: &mut [u8], page: &[Vec<u8>], at: Range<usize>) {
-        let kind = random.below(4);
-        let from = random.below(self.pages.len());
-        let elsewhere = &self.pages[from][random.below(self.pages[from].len())];
+        let kind = random.index(4);
+        let from = random.index(self.pages.len());
+        let elsewhere = &self.pages[from][random.index(self.pages[from].len())];
         for (i, unit) in sector.chunks_mut(UNIT).enumerate() {
             let place = at.start + i * UNIT..at.start + i * UNIT + unit.len();
             if page
@@ -805,7 +782,7 @@ impl<'a> Machine<'a> {
             file,
             history: History::empty(),
             tally: Tally::default(),
-            uniform: match random.below(2) {
+            uniform: match random.index(2) {
                 0 => Some(random.pick(&[3, 8, 24, 100, 248, 504])),
                 _ => None,
             },
@@ -871,11 +848,11 @@ impl<'a> Machine<'a> {
     fn data(&mut self) -> (Vec<u8>, bool) {
         let length = match self.uniform {
             Some(length) => length,
-            None => match self.random.below(12) {
-                0 => 1 + self.random.below(7),
-                1 => 600 + self.random.below(1500),
+            None => match self.random.index(12) {
+                0 => 1 + self.random.index(7),
+                1 => 600 + self.random.index(1500),
                 2..=4 => self.random.pick(&[3, 8, 12, 24]),
-                _ => 1 + self.random.below(120),
+                _ => 1 + self.random.index(120),
             },
         };
         self.ids += 1;
@@ -888,7 +865,7 @@ impl<'a> Machine<'a> {
     }
 
     fn batch(&mut self) -> Vec<(Vec<u8>, bool)> {
-        let members = 1 + self.random.below(5);
+        let members = 1 + self.random.index(5);
         (0..members).map(|_| self.data()).collect()
     }
 
@@ -961,7 +938,7 @@ impl<'a> Machine<'a> {
     }
 
     fn truncate(&mut self) {
-        let to = self.random.below(self.log.tail_offset() as usize + 1) as u64;
+        let to = self.random.index(self.log.tail_offset() as usize + 1) as u64;
         self.what = format!("truncate {to}");
         let (truncation, events) = watched(&self.file, false, || loop {
             if let Some(truncation) = self.log.truncate(to).unwrap() {
@@ -992,7 +969,7 @@ impl<'a> Machine<'a> {
         let ((), mut events) = watched(&self.file, true, || self.log.reset().unwrap());
         // Most stores are zeroes; what is decided is so in the first few.
         let few = self.random.pick(&[10, events.len()]).min(events.len());
-        events.truncate(self.random.below(few) + 1);
+        events.truncate(self.random.index(few) + 1);
         let mut killed = events.last().unwrap().content.clone();
         let flushes = events.iter().filter(|event| event.flush.is_some()).count();
         let begun =
@@ -1089,8 +1066,8 @@ impl<'a> Machine<'a> {
     fn boot(&mut self, step: bool) {
         // What is cut must span some sectors.
         let lazy = self.random.one_in(2);
-        for _ in 0..5 + self.random.below(25) {
-            match self.random.below(41) {
+        for _ in 0..5 + self.random.index(25) {
+            match self.random.index(41) {
                 24..=28 if lazy => {
                     let batch = self.batch();
                     self.append(step, batch);
@@ -1135,27 +1112,10 @@ fn main() {
 }
 
 fn options() -> (u64, u64) {
-    let (mut images, mut seed) = (10_000, 1);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || words.next().and_then(|word| word.parse().ok());
-        let target = match &*word {
-            "--images" => &mut images,
-            "--seed" => &mut seed,
-            "--help" => {
-                print!("{HELP}");
-                exit(0);
-            }
-            _ => {
-                eprint!("{HELP}");
-                exit(2);
-            }
-        };
-        *target = number().unwrap_or_else(|| {
-            eprintln!("{word} wants a number");
-            exit(2);
-        });
-    }
+    let mut options = Options::new(HELP);
+    let images = options.number("images", 10_000);
+    let seed = options.number("seed", 1);
+    options.done();
     (images, seed)
 }
 
@@ -1302,8 +1262,8 @@ fn parts(random: &mut Random, uniform: Option<usize>, n: usize) -> Vec<Part> {
         let entry = |random: &mut Random| {
             let length = match uniform {
                 Some(length) => length,
-                None if random.one_in(4) => 1 + random.below(200),
-                None => 1 + random.below(32),
+                None if random.one_in(4) => 1 + random.index(200),
+                None => 1 + random.index(32),
             };
             let data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
             (data, random.one_in(4))
@@ -1349,7 +1309,7 @@ fn flips(folder: &Path, turns: u64, seed: u64) -> Tally {
         let (mut image, places) = synced(folder, &parts);
         let mut bench = Bench::new(folder, image.len());
         for _ in 0..200 {
-            let bit = PAGE * 8 + random.below((image.len() - PAGE) * 8);
+            let bit = PAGE * 8 + random.index((image.len() - PAGE) * 8);
             let checked = check_flip(&mut bench, &mut image, &places, bit);
             tally.count(|| format!("bit {bit} of a large log"), checked);
         }
@@ -1366,7 +1326,7 @@ fn mended(folder: &Path, turns: u64, seed: u64) -> Tally {
         let uniform = random.pick(&[None, Some(8), Some(12), Some(24)]);
         let parts = parts(&mut random, uniform, 12);
         let (mut image, _) = synced(folder, &parts);
-        let bit = PAGE * 8 + random.below((image.len() - PAGE) * 8);
+        let bit = PAGE * 8 + random.index((image.len() - PAGE) * 8);
         image[bit / 8] ^= 1 << (bit % 8);
         let mut bench = Bench::new(folder, image.len());
         let Some(whole) = tally.count(

@@ -22,6 +22,8 @@ use data_log_shared::log::{deadline, Log, Payload, Waited};
 use data_log_shared::protocol::{Entry, Patience};
 use data_log_shared::region::Making;
 use data_log_shared::sys;
+use trials::options::Options;
+use trials::random::Random;
 
 const HELP: &str = "\
 usage: scribble [--OPTION VALUE ...]
@@ -58,7 +60,7 @@ const OPERATIONS: &[(u8, &str)] = &[
     (b'z', "reset"),
 ];
 
-struct Options {
+struct Plan {
     seconds: u64,
     operators: u64,
     scribblers: u64,
@@ -70,76 +72,32 @@ struct Options {
     operator: Vec<String>,
 }
 
-fn number(value: &str) -> u64 {
-    value.parse().unwrap_or_else(|_| usage())
-}
-
-fn usage() -> ! {
-    eprint!("{HELP}");
-    exit(2)
-}
-
-fn options(arguments: &[String]) -> Options {
-    let mut options = Options {
-        seconds: 5,
-        operators: 3,
-        scribblers: 1,
-        size: 65536,
-        file: None,
-        stuck: 20,
-        seed: 1,
-        under: Vec::new(),
-        operator: Vec::new(),
+fn plan() -> Plan {
+    let mut options = Options::new(HELP);
+    let words = |text: String| text.split_whitespace().map(String::from).collect();
+    let plan = Plan {
+        seconds: options.number("seconds", 5),
+        operators: options.number("operators", 3),
+        scribblers: options.number("scribblers", 1),
+        size: options.number("size", 65536),
+        file: Some(options.text("file", "")).filter(|path| !path.is_empty()),
+        stuck: options.number("stuck", 20),
+        seed: options.number("seed", 1),
+        under: words(options.text("under", "")),
+        operator: words(options.text("operator", "")),
     };
-    if arguments.iter().any(|argument| argument == "--help") {
-        print!("{HELP}");
-        exit(0);
-    }
-    for pair in arguments.chunks(2) {
-        let (name, value) = match pair {
-            [name, value] => (name.as_str(), value.as_str()),
-            _ => usage(),
-        };
-        let words = || value.split_whitespace().map(String::from).collect();
-        match name {
-            "--seconds" => options.seconds = number(value),
-            "--operators" => options.operators = number(value),
-            "--scribblers" => options.scribblers = number(value),
-            "--size" => options.size = number(value),
-            "--file" => options.file = Some(value.to_string()),
-            "--stuck" => options.stuck = number(value),
-            "--seed" => options.seed = number(value),
-            "--under" => options.under = words(),
-            "--operator" => options.operator = words(),
-            _ => usage(),
-        }
-    }
-    options
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
+    options.done();
+    plan
 }
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     if arguments.first().map(String::as_str) == Some("operate") {
-        let [fd, seconds, seed] = [1, 2, 3].map(|i| arguments.get(i).map_or(0, |n| number(n)));
+        let [fd, seconds, seed] =
+            [1, 2, 3].map(|i| arguments.get(i).map_or(0, |n| n.parse().expect("a number")));
         operate(fd as RawFd, Duration::from_secs(seconds), Random(seed));
     } else {
-        exit(oversee(&options(&arguments)));
+        exit(oversee(&plan()));
     }
 }
 
@@ -331,15 +289,15 @@ struct Operator {
 }
 
 impl Operator {
-    fn start(options: &Options, fd: RawFd, seed: u64) -> io::Result<Operator> {
+    fn start(plan: &Plan, fd: RawFd, seed: u64) -> io::Result<Operator> {
         let myself = env::current_exe()?.to_string_lossy().into_owned();
-        let mut words = options.under.clone();
-        if options.operator.is_empty() {
+        let mut words = plan.under.clone();
+        if plan.operator.is_empty() {
             words.extend([myself, "operate".to_string()]);
         } else {
-            words.extend(options.operator.iter().cloned());
+            words.extend(plan.operator.iter().cloned());
         }
-        let numbers = [fd as u64, options.seconds, seed].map(|n| n.to_string());
+        let numbers = [fd as u64, plan.seconds, seed].map(|n| n.to_string());
         let mut child = Command::new(&words[0])
             .args(&words[1..])
             .args(numbers)
@@ -404,14 +362,14 @@ fn rest(operators: &[Arc<Mutex<Progress>>], milliseconds: u64, over: &AtomicBool
     }
 }
 
-fn oversee(options: &Options) -> i32 {
-    let making = Making::new(options.size as f64, 384.0, None, Some(true)).expect("a size");
-    let log = match &options.file {
+fn oversee(plan: &Plan) -> i32 {
+    let making = Making::new(plan.size as f64, 384.0, None, Some(true)).expect("a size");
+    let log = match &plan.file {
         Some(path) => Log::open(path.as_ref(), &making),
         None => Log::in_memory(Some(b"scribble"), &making),
     }
     .expect("a log");
-    let file = match &options.file {
+    let file = match &plan.file {
         Some(path) => File::options().read(true).write(true).open(path),
         None => File::options()
             .read(true)
@@ -423,11 +381,11 @@ fn oversee(options: &Options) -> i32 {
     let fd = unsafe { libc::dup(file.as_raw_fd()) };
     let length = file.metadata().expect("metadata").len();
 
-    let mut operators: Vec<Operator> = (0..options.operators)
-        .map(|i| Operator::start(options, fd, options.seed * 1000 + i).expect("an operator"))
+    let mut operators: Vec<Operator> = (0..plan.operators)
+        .map(|i| Operator::start(plan, fd, plan.seed * 1000 + i).expect("an operator"))
         .collect();
     // Each has the log before anything is spoiled.
-    let stuck = Duration::from_secs(options.stuck);
+    let stuck = Duration::from_secs(plan.stuck);
     let mut bad = 0;
     let begin = Instant::now();
     while !operators
@@ -444,12 +402,12 @@ fn oversee(options: &Options) -> i32 {
 
     let over = Arc::new(AtomicBool::new(false));
     let spoiled = Arc::new(AtomicU64::new(0));
-    let scribblers: Vec<_> = (0..options.scribblers)
+    let scribblers: Vec<_> = (0..plan.scribblers)
         .map(|i| {
             let victim = Victim::new(&file).expect("a mapping");
             let (over, spoiled) = (over.clone(), spoiled.clone());
             let progress: Vec<_> = operators.iter().map(|o| o.progress.clone()).collect();
-            let mut random = Random(options.seed << 32 | i);
+            let mut random = Random(plan.seed << 32 | i);
             thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
                     for _ in 0..random.below(200) {
@@ -483,7 +441,7 @@ fn oversee(options: &Options) -> i32 {
                 println!(
                     "broken: an operator is caught in {} for {} s",
                     name(progress.doing),
-                    options.stuck
+                    plan.stuck
                 );
                 bad += 1;
                 operator.ended = true;
@@ -509,17 +467,17 @@ fn oversee(options: &Options) -> i32 {
         };
         let (begun, fruitful) = (sum(*letter), sum(letter.to_ascii_uppercase()));
         figures += &format!(" {name} {fruitful}/{begun}");
-        if begun > 0 && fruitful == 0 && options.seconds >= 5 {
+        if begun > 0 && fruitful == 0 && plan.seconds >= 5 {
             println!("vacuous: nothing came of {name} in {begun} times");
             bad += 1;
         }
     }
     println!(
         "{} operators, {} pieces of garbage; led to something:{figures}",
-        options.operators,
+        plan.operators,
         spoiled.load(Ordering::Relaxed)
     );
-    if let Some(path) = &options.file {
+    if let Some(path) = &plan.file {
         let _ = fs::remove_file(path);
     }
     i32::from(bad > 0)

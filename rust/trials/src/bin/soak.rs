@@ -14,6 +14,7 @@ use data_log_shared::log::{deadline, Log};
 use data_log_shared::protocol::Patience;
 use libc::pid_t;
 use trials::options::Options;
+use trials::random::Random;
 use trials::scene::{append, copy, making, replay, settle, slot, Directory};
 use trials::step::{fork, kill, watchdog, Board};
 
@@ -49,7 +50,7 @@ fn main() {
     options.done();
 
     let start = Instant::now();
-    let mut random = Random(seed | 1);
+    let mut random = Random(seed);
     let mut sum = Sum::default();
     let mut bad = 0;
     while sum.kills < kills && start.elapsed().as_secs() < seconds {
@@ -93,29 +94,6 @@ enum Role {
     Waiter,
 }
 
-/// Marsaglia's xorshift: enough to be unpredictable, and repeatable.
-struct Random(u64);
-
-impl Random {
-    fn from_time() -> Random {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
-        Random(now.as_nanos() as u64 | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
-
 struct Process {
     pid: pid_t,
     role: Role,
@@ -123,7 +101,7 @@ struct Process {
 
 /// The `n`th entry of writer `id`.
 fn entry(id: u64, n: u64) -> Vec<u8> {
-    let mut random = Random((id << 32 | n).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random(id << 32 | n);
     random.next();
     // Most are small, yet most bytes are in large ones.
     let exponent = random.below(11).min(random.below(11)).min(random.below(11));
