@@ -138,21 +138,31 @@ impl Mapping {
     /// Reserves the bytes `from..to` of the file while others write them.
     pub fn reserve(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
         match sys::allocate(file, from, to) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                assert!(
-                    from <= to && to <= self.bytes(),
-                    "range outside the mapping"
-                );
-                let start = from - from % sys::page_size();
-                // SAFETY: the range was just found to lie inside the mapping; a file that space is
-                // reserved for is mapped for writing.
-                unsafe {
-                    let pages = self.map.as_mut_ptr().add(start as usize);
-                    sys::populate(pages, (to - start) as usize)
-                }
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.populate(from, to),
             result => result,
         }
+    }
+
+    /// Gives the bytes `from..to` of the file their pages, and the pages their space, as a store to each
+    /// would, but for the signal where there is none.
+    fn populate(&self, from: u64, to: u64) -> io::Result<()> {
+        assert!(
+            from <= to && to <= self.bytes(),
+            "range outside the mapping"
+        );
+        let (from, len) = (from as usize, (to - from) as usize);
+        let populated = loop {
+            match self.map.advise_range(Advice::PopulateWrite, from, len) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                populated => break populated,
+            }
+        };
+        populated.map_err(|error| match error.raw_os_error() {
+            Some(libc::EFAULT) => io::Error::from_raw_os_error(libc::ENOSPC),
+            // A kernel before 5.14.
+            Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+            _ => error,
+        })
     }
 
     /// Zeroes what the file has of the units `from..to`. Through the mapping only where a limit on the size
@@ -309,8 +319,7 @@ impl Mapping {
         }
         // One call is cheaper than a fault for each page, and not between reservation and commit. Where
         // it fails, the faults come as they would have.
-        let (start, length) = ((HEADER_SIZE + from) as usize, (until - from) as usize);
-        let _ = (self.map).advise_range(Advice::PopulateWrite, start, length);
+        let _ = self.populate(HEADER_SIZE + from, HEADER_SIZE + until);
         self.ready.extend(first, until / UNIT);
         Ok(())
     }

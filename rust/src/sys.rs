@@ -232,24 +232,6 @@ fn in_pieces(
     Ok(())
 }
 
-/// Gives pages of a shared mapping their space in the file, as a store to each would, but for the
-/// signal where there is none.
-///
-/// # Safety
-/// The pages are mapped, and may be written.
-pub unsafe fn populate(start: *mut u8, len: usize) -> io::Result<()> {
-    // SAFETY: the caller says that they are mapped; no byte is changed.
-    let result = retry(|| unsafe { libc::madvise(start.cast(), len, libc::MADV_POPULATE_WRITE) });
-    result
-        .map(drop)
-        .map_err(|error| match error.raw_os_error() {
-            Some(libc::EFAULT) => io::Error::from_raw_os_error(libc::ENOSPC),
-            // A kernel before 5.14.
-            Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-            _ => error,
-        })
-}
-
 /// Bytes of a page of memory.
 pub fn page_size() -> u64 {
     // SAFETY: no pointers.
