@@ -56,8 +56,8 @@ SH
     note join "\n", grep { m#^(?:cargo|rustc) \d|This is perl|^\d+ /usr/local|^Files=|^Result# } split /\n/, $said;
 
     debian( $suite, $packages, 'nothing asks, nothing goes by the environment or the configuration', <<"SH");
-        mkdir /root/.cargo
-        cat >/root/.cargo/config.toml <<'END'
+        mkdir ~/.cargo
+        cat >~/.cargo/config.toml <<'END'
 [build]
 rustc = "/bin/false"
 rustc-wrapper = "/bin/false"
@@ -76,15 +76,15 @@ this is no TOML
 END
         export CARGO_TARGET_DIR=/tmp/elsewhere CARGO_BUILD_TARGET=no-such-target CARGO_BUILD_RUSTC=/bin/false
         export CARGO_PROFILE_RELEASE_PANIC=abort RUSTFLAGS='-D warnings --no-such-flag' RUSTC_WRAPPER=/bin/false
-        export PERL_CPANM_HOME=/root/.cpanm MAKEFLAGS=-j4 DESTDIR=
+        export PERL_CPANM_HOME=~/.cpanm MAKEFLAGS=-j4 DESTDIR=
         cpanm -v "\$tarball"
         test ! -e /tmp/elsewhere
         $loads
 SH
 
     debian( $suite, $packages, 'HOME is read-only', <<"SH");
-        mount -t tmpfs -o ro tmpfs /root
-        if touch /root/x 2>/dev/null; then exit 1; fi
+        mount -t tmpfs -o ro tmpfs ~
+        if touch ~/x 2>/dev/null; then exit 1; fi
         cpanm -v "\$tarball"
         $loads
 SH
